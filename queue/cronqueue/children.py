@@ -1,0 +1,140 @@
+"""The supervisor's side of an executor: its process, its pipe, its board, and what it has told."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from cronqueue.board import Board
+from cronqueue.clock import boottime
+from cronqueue.executor import ExecutorSpec, run_executor
+from cronqueue.processes import is_stopped
+from cronqueue.rescue import Death
+
+log = logging.getLogger("cronqueue.worker")
+
+
+@dataclass(slots=True)
+class Child:
+    """One executor process."""
+
+    spec: ExecutorSpec
+    process: BaseProcess
+    pipe: Connection
+    board: Board
+    started_at: float
+    tasks: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    tokens: set[str] = field(default_factory=set)
+    running: int = 0
+    is_ready: bool = False
+    is_idle: bool = False
+    #: It drains, and another takes its place.
+    is_retiring: bool = False
+    #: It has said that it is through.
+    is_done: bool = False
+    #: The job for whose timeout we have ended it, or None.
+    culprit: int | None = None
+    #: Why we have ended it.
+    cause: str | None = None
+
+    @property
+    def worker_id(self) -> str:
+        return self.spec.worker_id
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid or 0
+
+    def send(self, *message: Any) -> None:
+        """Say something; a pipe that is broken belongs to a process whose end we shall hear of."""
+        try:
+            self.pipe.send(message)
+        except OSError:
+            log.debug("executor %d does not listen any more", self.pid)
+
+    def receive(self) -> bool:
+        """Take in what it has said; whether that may change what to do next."""
+        try:
+            while self.pipe.poll():
+                self._hear(self.pipe.recv())
+        except (EOFError, OSError):
+            return False  # its sentinel will tell
+        return True
+
+    def wake(self) -> None:
+        """There may be work."""
+        self.is_idle = False
+        self.send("wake")
+
+    def is_frozen(self) -> bool:
+        """Whether it is stopped: then its jobs must be free to go to others."""
+        return is_stopped(self.pid)
+
+    def overdue_job(self, now: float) -> int | None:
+        """A job that has run past its hard timeout."""
+        overdue = [
+            each for each in self.board.begun() if each.hard_deadline and now > each.hard_deadline
+        ]
+        return min(overdue, key=lambda each: each.hard_deadline).job_id if overdue else None
+
+    def kill(self, cause: str, culprit: int | None = None) -> None:
+        """End the process at once."""
+        if self.cause is None:
+            self.cause, self.culprit = cause, culprit
+        self.process.kill()
+
+    def death(self) -> Death | None:
+        """How it ended; None for an end in order."""
+        self.process.join()
+        code = self.process.exitcode
+        if self.is_done or (code == 0 and self.cause is None):
+            return None
+        cause = self.cause or f"its process {self.pid} {_end_in_words(code)}"
+        return Death(cause, frozenset(each.job_id for each in self.board.begun()), self.culprit)
+
+    def close(self) -> None:
+        """Let go of what we shared."""
+        self.pipe.close()
+        self.board.close()
+        self.board.forget_file()
+        self.process.close()
+
+    def _hear(self, message: tuple[Any, ...]) -> None:
+        match message:
+            case ("ready", tasks, files):
+                self.tasks, self.files, self.is_ready = tasks, files, True
+            case ("claims", held, dropped, is_idle, running):
+                self.tokens.update(held)
+                self.tokens.difference_update(dropped)
+                self.is_idle, self.running = is_idle, running
+            case ("done", _):
+                self.is_done = True
+
+
+def start_child(context: BaseContext, template: ExecutorSpec) -> Child:
+    """Start an executor with an identity of its own."""
+    board = Board.create(template.board_entries)
+    board.renewed_at = boottime()
+    board.beat_at = boottime()
+    spec = replace(template, worker_id=secrets.token_hex(16), board_path=str(board.path))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=run_executor, args=(spec, theirs), name="sched-executor")  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    return Child(spec, process, ours, board, boottime())
+
+
+def _end_in_words(code: int | None) -> str:
+    if code is not None and code < 0:
+        try:
+            return f"was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"was ended by signal {-code}"
+    return f"exited with code {code}"

@@ -1,0 +1,367 @@
+"""Claim: take the best due jobs, each under a lease and a token of this very try.
+
+The claim never walks what it cannot take. It goes lane by lane, from the highest priority down, and in
+each reads the index from the earliest `run_at` to now; so the future of a high priority, other queues'
+backlogs, held and finished rows cost nothing.
+
+The rows are found and locked inside `ARRAY(SELECT ... FOR UPDATE SKIP LOCKED)`. With `id IN (SELECT ...
+LIMIT n)` PostgreSQL may run the inner select again and claim more than n.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from cronqueue.columns import Instant
+from cronqueue.database import Database
+from cronqueue.models import ROW_FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Which jobs a worker takes; empty and None mean no limit."""
+
+    queues: tuple[str, ...] = ()
+    exclude_queues: tuple[str, ...] = ()
+    min_priority: int | None = None
+    max_priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims, and for how long."""
+
+    worker_id: str
+    name: str
+    lease: timedelta
+
+
+class Lane(NamedTuple):
+    """A priority at which jobs wait; `queues` is None for a worker that takes all of them."""
+
+    priority: int
+    queues: tuple[str, ...] | None
+
+
+class Claimed(NamedTuple):
+    """A claimed job: scalars only, its arguments still text."""
+
+    id: int
+    task: str
+    args_json: str
+    queue: str
+    priority: int
+    run_at: datetime
+    attempt: int
+    max_attempts: int
+    token: int
+    lock_token: str
+    schedule: str | None
+    planned_for: datetime | None
+    key: str | None
+    timeout: float | None
+    refunds: int
+    run_alone: bool
+    locked_at: datetime
+
+    @property
+    def is_last_attempt(self) -> bool:
+        return self.attempt >= self.max_attempts
+
+
+def new_token() -> str:
+    """A token for one try of a claim: random, so that no other try ever has it."""
+    return secrets.token_urlsafe(16)
+
+
+def find_lanes(database: Database, connection: Connection, band: Band) -> tuple[Lane, ...]:
+    """The lanes in which jobs wait for this worker, highest priority first.
+
+    To be read at most once a second: what a worker knows of them may be that old.
+    """
+    paused = _paused_queues(database, connection)
+    if not (band.queues or band.exclude_queues or paused):
+        return tuple(Lane(each, None) for each in _priorities(connection, None, band))
+    closed = paused.union(band.exclude_queues)
+    queues = band.queues or tuple(_queues(connection))
+    by_priority: dict[int, list[str]] = {}
+    for queue in sorted(set(queues) - closed):
+        for priority in _priorities(connection, queue, band):
+            by_priority.setdefault(priority, []).append(queue)
+    return tuple(Lane(each, tuple(by_priority[each])) for each in sorted(by_priority, reverse=True))
+
+
+def claim(
+    database: Database,
+    connection: Connection,
+    lanes: tuple[Lane, ...],
+    room: int,
+    claimant: Claimant,
+    lock_token: str,
+) -> list[Claimed]:
+    """Take at most `room` due jobs, best first."""
+    if room <= 0 or not lanes:
+        return []
+    if database.is_postgresql:
+        statement, where = _claim_postgresql(database, lanes, room)
+    else:
+        statement, where = _claim_sqlite(database, connection, lanes, room)
+    return _take(database, connection, statement, where, claimant, lock_token)
+
+
+def claim_unknown(
+    database: Database,
+    connection: Connection,
+    tasks: tuple[str, ...],
+    band: Band,
+    room: int,
+    claimant: Claimant,
+    lock_token: str,
+) -> list[Claimed]:
+    """Take due jobs that were held because another worker did not know their task."""
+    paused = _paused_queues(database, connection)
+    where = _band_parameters(band) | {"tasks": json.dumps(tasks), "room": room, "v": ROW_FORMAT}
+    where["closed"] = json.dumps(sorted(paused.union(band.exclude_queues)))
+    source = _UNKNOWN_POSTGRESQL if database.is_postgresql else _UNKNOWN_SQLITE
+    return _take(database, connection, source, where, claimant, lock_token)
+
+
+def probe(
+    database: Database, connection: Connection, band: Band, tasks: tuple[str, ...]
+) -> float | None:
+    """Seconds until the next job for this worker is due, 0 when one is; None when none waits."""
+    if (
+        tasks
+        and connection.execute(
+            _ANY_UNKNOWN[database.is_postgresql], {"tasks": json.dumps(tasks)}
+        ).scalar()
+    ):
+        return 0.0
+    lanes = find_lanes(database, connection, band)
+    if not lanes:
+        return None
+    pairs = json.dumps(
+        [[lane.priority, queue] for lane in lanes for queue in lane.queues or (None,)]
+    )
+    statement = _NEXT_DUE[database.is_postgresql, lanes[0].queues is not None].format(
+        now=database.now_sql
+    )
+    typed = text(statement).columns(run_at=Instant(), now=Instant())
+    row = connection.execute(typed, {"lanes": pairs} | database.now_parameter()).one()
+    return None if row.run_at is None else max((row.run_at - row.now).total_seconds(), 0.0)
+
+
+_READY = "run_at <= {now} AND (expires_at IS NULL OR expires_at > {now}) AND v <= :v"
+_DUE = f"state = 'queued' AND NOT gated AND {_READY}"
+_HELD = f"state = 'held' AND held_reason = 'unknown_task' AND {_READY}"
+_IN_BAND = (
+    "(CAST(:min_priority AS int) IS NULL OR priority >= CAST(:min_priority AS int))"
+    " AND (CAST(:max_priority AS int) IS NULL OR priority <= CAST(:max_priority AS int))"
+)
+
+# Leaving `queued` for `running`: the attempt is spent here, so that a job that kills its worker ends.
+_CLAIM = """
+UPDATE sched_jobs SET
+    state = 'running', attempts = attempts + 1, claims = claims + 1, held_reason = NULL,
+    locked_by = :name, worker_id = :worker_id, lock_token = :lock_token,
+    locked_at = {now}, locked_until = {until}, started_at = {now}, updated_at = {now},
+    unique_key = CASE WHEN key_until = 'start' THEN NULL ELSE unique_key END
+WHERE {chosen}
+RETURNING id, task, CAST(args AS text) AS args_json, queue, priority, run_at, attempts, max_attempts, claims,
+    lock_token, schedule, planned_for, key, timeout, refunds, run_alone, locked_at
+"""
+
+# All queues: one walk per priority. The inner limit is needed for each lane, the outer for their sum.
+_CHOSEN_POSTGRESQL = f"""id = ANY(ARRAY(
+    SELECT due.id FROM unnest(CAST(:priorities AS int[])) AS lane(priority)
+    CROSS JOIN LATERAL (
+        SELECT id FROM sched_jobs WHERE {_DUE} AND priority = lane.priority
+        ORDER BY run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
+    ) AS due LIMIT :room))"""
+# Some queues: the same per queue, and at each priority the earliest of all queues first.
+_CHOSEN_QUEUES_POSTGRESQL = f"""id = ANY(ARRAY(
+    SELECT merged.id FROM unnest(CAST(:priorities AS int[])) AS lane(priority)
+    CROSS JOIN LATERAL (
+        SELECT due.id FROM json_array_elements_text(CAST(:queues AS json) -> CAST(lane.priority AS text))
+            AS served(queue)
+        CROSS JOIN LATERAL (
+            SELECT id, run_at FROM sched_jobs
+            WHERE {_DUE} AND queue = served.queue AND priority = lane.priority
+            ORDER BY run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
+        ) AS due ORDER BY due.run_at, due.id LIMIT :room
+    ) AS merged LIMIT :room))"""
+_UNKNOWN_POSTGRESQL = f"""id = ANY(ARRAY(
+    SELECT due.id FROM json_array_elements_text(CAST(:tasks AS json)) AS known(task)
+    CROSS JOIN LATERAL (
+        SELECT id FROM sched_jobs WHERE {_HELD} AND task = known.task AND {_IN_BAND}
+            AND (CAST(:queues AS text) IS NULL
+                OR queue IN (SELECT json_array_elements_text(CAST(:queues AS json))))
+            AND queue NOT IN (SELECT json_array_elements_text(CAST(:closed AS json)))
+        ORDER BY priority DESC, run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
+    ) AS due LIMIT :room))"""
+# SQLite has no LATERAL, and as the only writer no need to lock: the ids are read first.
+_CHOSEN_SQLITE = "id IN (SELECT value FROM json_each(:ids))"
+_UNKNOWN_SQLITE = f"""id IN (
+    SELECT id FROM sched_jobs WHERE {_HELD} AND task IN (SELECT value FROM json_each(:tasks)) AND {_IN_BAND}
+        AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
+        AND queue NOT IN (SELECT value FROM json_each(:closed))
+    ORDER BY priority DESC, run_at, id LIMIT :room)"""
+_HEAD_OF_LANE = (
+    f"SELECT run_at, id FROM sched_jobs WHERE {_DUE} AND priority = :priority"
+    " ORDER BY run_at, id LIMIT :room"
+)
+_HEAD_OF_QUEUE = _HEAD_OF_LANE.replace("WHERE", "WHERE queue = :queue AND")
+
+# The first entry of each lane, and the least of them.
+_NEXT_DUE = {
+    (is_postgresql, by_queue): f"""
+        SELECT MIN((SELECT run_at FROM sched_jobs WHERE state = 'queued' AND NOT gated
+            AND priority = {priority} {f"AND queue = {queue}" if by_queue else ""}
+            ORDER BY run_at, id LIMIT 1)) AS run_at, {{now}} AS now FROM {lanes}"""
+    for by_queue in (True, False)
+    for is_postgresql, priority, queue, lanes in (
+        (
+            True,
+            "CAST(lane.pair ->> 0 AS int)",
+            "lane.pair ->> 1",
+            "json_array_elements(CAST(:lanes AS json)) AS lane(pair)",
+        ),
+        (
+            False,
+            "json_extract(lane.value, '$[0]')",
+            "json_extract(lane.value, '$[1]')",
+            "json_each(:lanes) AS lane",
+        ),
+    )
+}
+_ANY_UNKNOWN = {
+    True: text(
+        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task'"
+        " AND task = ANY(ARRAY(SELECT json_array_elements_text(CAST(:tasks AS json)))) LIMIT 1"
+    ),
+    False: text(
+        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task'"
+        " AND task IN (SELECT value FROM json_each(:tasks)) LIMIT 1"
+    ),
+}
+_PAUSED = (
+    "SELECT name FROM sched_queues"
+    " WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > {now})"
+)
+
+
+def _claim_postgresql(
+    database: Database, lanes: tuple[Lane, ...], room: int
+) -> tuple[str, dict[str, Any]]:
+    where: dict[str, Any] = {
+        "priorities": [lane.priority for lane in lanes],
+        "room": room,
+        "v": ROW_FORMAT,
+    }
+    if lanes[0].queues is None:
+        return _CHOSEN_POSTGRESQL, where
+    where["queues"] = json.dumps({str(lane.priority): lane.queues for lane in lanes})
+    return _CHOSEN_QUEUES_POSTGRESQL, where
+
+
+def _claim_sqlite(
+    database: Database, connection: Connection, lanes: tuple[Lane, ...], room: int
+) -> tuple[str, dict[str, Any]]:
+    ids: list[int] = []
+    now = database.now_parameter()
+    for lane in lanes:
+        if len(ids) >= room:
+            break
+        heads = []
+        for queue in lane.queues or (None,):
+            statement = text(
+                (_HEAD_OF_LANE if queue is None else _HEAD_OF_QUEUE).format(now=database.now_sql)
+            )
+            limits = {
+                "priority": lane.priority,
+                "queue": queue,
+                "room": room - len(ids),
+                "v": ROW_FORMAT,
+            }
+            heads.append(connection.execute(statement, limits | now).all())
+        ids += [row.id for row in list(heapq.merge(*heads))[: room - len(ids)]]
+    return _CHOSEN_SQLITE, {"ids": json.dumps(ids)}
+
+
+def _take(
+    database: Database,
+    connection: Connection,
+    chosen: str,
+    where: dict[str, Any],
+    claimant: Claimant,
+    lock_token: str,
+) -> list[Claimed]:
+    now = database.now_sql
+    until = f"{now} + make_interval(secs => :lease)" if database.is_postgresql else ":until"
+    sql = _CLAIM.replace("{chosen}", chosen).format(now=now, until=until)
+    statement = text(sql).columns(run_at=Instant(), planned_for=Instant(), locked_at=Instant())
+    who: dict[str, Any] = {
+        "name": claimant.name,
+        "worker_id": claimant.worker_id,
+        "lock_token": lock_token,
+    }
+    if database.is_postgresql:
+        who["lease"] = claimant.lease.total_seconds()
+    else:
+        who["until"] = database.moment(database.clock.now() + claimant.lease)
+    rows = connection.execute(statement, where | who | database.now_parameter())
+    # RETURNING comes in no order.
+    return sorted(map(Claimed._make, rows), key=lambda job: (-job.priority, job.run_at, job.id))
+
+
+def _priorities(connection: Connection, queue: str | None, band: Band) -> list[int]:
+    """The distinct priorities of waiting jobs, by jumps over the index, never a walk of it."""
+    waiting = "SELECT priority FROM sched_jobs WHERE state = 'queued' AND NOT gated"
+    if queue is not None:
+        waiting += " AND queue = :queue"
+    if band.min_priority is not None:
+        waiting += " AND priority >= :least"
+    most = "" if band.max_priority is None else "AND priority <= :most"
+    statement = text(f"""
+        WITH RECURSIVE lane(priority) AS (
+            SELECT ({waiting} {most} ORDER BY priority DESC LIMIT 1)
+            UNION ALL
+            SELECT ({waiting} AND priority < lane.priority ORDER BY priority DESC LIMIT 1)
+            FROM lane WHERE lane.priority IS NOT NULL
+        ) SELECT priority FROM lane WHERE priority IS NOT NULL""")
+    limits = {"queue": queue, "least": band.min_priority, "most": band.max_priority}
+    used = {name: value for name, value in limits.items() if value is not None}
+    return list(connection.execute(statement, used).scalars())
+
+
+def _queues(connection: Connection) -> list[str]:
+    """The distinct queues in which jobs wait, likewise."""
+    waiting = "SELECT queue FROM sched_jobs WHERE state = 'queued' AND NOT gated"
+    statement = text(f"""
+        WITH RECURSIVE lane(queue) AS (
+            SELECT ({waiting} ORDER BY queue LIMIT 1)
+            UNION ALL
+            SELECT ({waiting} AND queue > lane.queue ORDER BY queue LIMIT 1)
+            FROM lane WHERE lane.queue IS NOT NULL
+        ) SELECT queue FROM lane WHERE queue IS NOT NULL""")
+    return list(connection.execute(statement).scalars())
+
+
+def _paused_queues(database: Database, connection: Connection) -> set[str]:
+    statement = text(_PAUSED.format(now=database.now_sql))
+    return set(connection.execute(statement, database.now_parameter()).scalars())
+
+
+def _band_parameters(band: Band) -> dict[str, Any]:
+    return {
+        "min_priority": band.min_priority,
+        "max_priority": band.max_priority,
+        "queues": json.dumps(band.queues) if band.queues else None,
+    }

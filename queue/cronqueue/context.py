@@ -1,0 +1,141 @@
+"""The running job, as its own task sees it: `current_job()`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from cronqueue.claim import Claimed
+from cronqueue.columns import Instant
+from cronqueue.database import Database
+from cronqueue.errors import NoCurrentJob
+from cronqueue.serialization import encode_value
+
+if TYPE_CHECKING:
+    from cronqueue.jobsession import JobSession
+
+# A transaction that stays open holds back the vacuum of the whole database.
+SESSION_TIMEOUT_SECONDS = 60.0
+
+
+class RunningJob:
+    """What a task may know of the job that it runs for, and do with it."""
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        database: Database,
+        deadline: datetime | None = None,
+        limit: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        self.id = claimed.id
+        self.task = claimed.task
+        self.queue = claimed.queue
+        self.priority = claimed.priority
+        self.attempt = claimed.attempt
+        self.max_attempts = claimed.max_attempts
+        self.run_at = claimed.run_at
+        self.schedule = claimed.schedule
+        self.planned_for = claimed.planned_for
+        self.key = claimed.key
+        #: Grows with every claim of the job: a fencing number for systems outside.
+        self.token = claimed.token
+        #: When `JobTimeout` will be raised; None without a timeout.
+        self.deadline = deadline
+        #: Whether the task should stop: somebody cancelled the job, or it was lost to another worker.
+        self.cancelled = False
+        self._lock_token = claimed.lock_token
+        self._database = database
+        self._limit = limit
+        self._session: JobSession | None = None
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger named after the task, whose records carry the job's id and attempt."""
+        extra = {"job_id": self.id, "attempt": self.attempt, "schedule": self.schedule}
+        return _JobLogger(logging.getLogger(f"cronqueue.job.{self.task}"), extra)
+
+    @property
+    def previous_success(self) -> datetime | None:
+        """`planned_for` of the schedule's last occurrence before this one that succeeded."""
+        if self.schedule is None or self.planned_for is None:
+            return None
+        with self._database.snapshot() as connection:
+            parameters = {
+                "schedule": self.schedule,
+                "before": self._database.moment(self.planned_for),
+            }
+            moment: datetime | None = connection.execute(_PREVIOUS_SUCCESS, parameters).scalar()
+        return moment
+
+    @property
+    def session(self) -> Session:
+        """A session whose writes commit together with the job's completion, or not at all."""
+        if self._session is None:
+            from cronqueue.jobsession import open_session
+
+            if self.deadline is None:
+                self._limit(SESSION_TIMEOUT_SECONDS)
+            self._session = open_session(self._database)
+        return self._session.session
+
+    @property
+    def opened_session(self) -> JobSession | None:
+        """The session if the task has asked for one."""
+        return self._session
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Show how far the job is; the newest call stands on the row while the job is ours."""
+        state = encode_value({"done": done, "total": total, "message": message})
+        column = "CAST(:progress AS json)" if self._database.is_postgresql else ":progress"
+        statement = text(
+            f"UPDATE sched_jobs SET progress = {column} WHERE id = :id AND lock_token = :lock_token"
+        )
+        parameters = {"progress": state, "id": self.id, "lock_token": self._lock_token}
+        self._database.write(lambda connection: connection.execute(statement, parameters).rowcount)
+
+    def log(self, message: str, *arguments: Any) -> None:
+        """Log a line in the job's name."""
+        self.logger.info(message, *arguments)
+
+    def __repr__(self) -> str:
+        return f"<RunningJob {self.id} {self.task} attempt {self.attempt}>"
+
+
+def current_job() -> RunningJob:
+    """The job that this code runs for; raises NoCurrentJob outside of one."""
+    running = _current.get()
+    if running is None:
+        raise NoCurrentJob("no job runs here: current_job() works inside a task that a worker runs")
+    return running
+
+
+def enter(running: RunningJob) -> None:
+    """Make this the current job of the thread or asyncio task."""
+    _current.set(running)
+
+
+def leave() -> None:
+    """No job is current any more."""
+    _current.set(None)
+
+
+_current: ContextVar[RunningJob | None] = ContextVar("cronqueue_current_job", default=None)
+
+_PREVIOUS_SUCCESS = text(
+    "SELECT planned_for FROM sched_ledger WHERE schedule = :schedule AND planned_for < :before"
+    " AND verdict = 'succeeded' ORDER BY planned_for DESC LIMIT 1"
+).columns(planned_for=Instant())
+
+
+class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        extra = dict(self.extra or {})
+        kwargs["extra"] = {**extra, **kwargs.get("extra", {})}
+        return f"[job {extra['job_id']}] {msg}", kwargs

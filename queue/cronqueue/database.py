@@ -1,0 +1,315 @@
+"""The database behind the queue: engine, transactions, and what its errors mean.
+
+PostgreSQL and SQLite differ in three ways that matter, and all three are settled here:
+
+- SQLite has one writer at a time. Every write transaction begins with BEGIN IMMEDIATE, because a read
+  transaction that turns into a writing one fails at once when another has written meanwhile, whatever
+  the busy timeout.
+- PostgreSQL may lose the connection while it commits: then nobody knows the outcome (OutcomeUnknown).
+- Each names its passing troubles (deadlock, busy) in its own way; `write` repeats those.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError as UrlError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+
+from cronqueue.clock import Clock, SystemClock
+from cronqueue.columns import Instant
+from cronqueue.errors import ConfigurationError, CronqueueError, DatabaseUnreachable
+
+T = TypeVar("T")
+
+# How often a write meets a deadlock or a busy file before it gives up.
+WRITE_TRIES = 6
+# Writers of SQLite queue up behind one another; the worst wait seen with 16 of them is 3 s.
+SQLITE_BUSY_SECONDS = 10.0
+# A statement of ours takes milliseconds. What takes this long hangs, and holds others up.
+_POSTGRESQL_SESSION = (
+    "SET statement_timeout = '30s'; SET lock_timeout = '5s'; "
+    "SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
+)
+# A cut line is noticed within seconds instead of the two hours of the kernel's default.
+POSTGRESQL_CONNECT: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+_TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
+_SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
+
+
+class OutcomeUnknown(CronqueueError):
+    """The connection broke while a transaction committed: it may have happened, or not."""
+
+
+class Database:
+    """One database: its engine, its clock, its transactions."""
+
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        *,
+        engine: Engine | None = None,
+        clock: Clock | None = None,
+        pool_size: int = 5,
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        if engine is not None and engine.dialect.name == "postgresql":
+            self.engine = engine
+        else:
+            # A caller's SQLite engine begins its transactions in another way: ours goes to the same file.
+            self.engine = _create_engine(
+                engine.url if engine is not None else parse_url(url or ""), pool_size
+            )
+        self.url = self.engine.url
+        self.dialect = self.engine.dialect.name
+        self.is_postgresql = self.dialect == "postgresql"
+        self._autocommit = (
+            self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            if self.is_postgresql
+            else self.engine.execution_options(sched_begin=None)
+        )
+        self._snapshot = self.engine.execution_options(sched_begin="DEFERRED")
+
+    @property
+    def now_sql(self) -> str:
+        """What SQL calls now."""
+        return self.clock.sql(self.dialect)
+
+    def now_parameter(self) -> dict[str, Any]:
+        """The parameter that `now_sql` needs, in this database's form; empty where it needs none."""
+        if ":now" not in self.now_sql:
+            return {}
+        return {"now": self.moment(self.clock.now())}
+
+    def moment(self, value: datetime) -> Any:
+        """A moment as a parameter of textual SQL."""
+        return Instant().process_bind_param(value, self.engine.dialect)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A write transaction, committed at the end. Raises OutcomeUnknown when that breaks off."""
+        with reaching(self.url), self.engine.connect() as connection:
+            transaction = connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if self.is_postgresql and is_disconnect(error):
+                    raise OutcomeUnknown(f"connection lost during COMMIT: {error.orig}") from error
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction for several reads."""
+        with reaching(self.url), self._snapshot.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection whose every statement is a transaction of its own."""
+        with reaching(self.url), self._autocommit.connect() as connection:
+            yield connection
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a write transaction, again after a deadlock or while the file is busy."""
+        for attempt in range(1, WRITE_TRIES + 1):
+            try:
+                with self.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if attempt == WRITE_TRIES or not is_transient(error):
+                    raise
+                time.sleep(random.uniform(0, 0.01 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def server_now(self) -> datetime:
+        """The database's time."""
+        with self.autocommit() as connection:
+            return read_now(self, connection)
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+
+
+def read_now(database: Database, connection: Connection) -> datetime:
+    """The time of the database's clock, as this connection sees it."""
+    if not database.is_postgresql:
+        return database.clock.now()
+    statement = text(f"SELECT {database.now_sql} AS now").columns(now=Instant())
+    moment: datetime = connection.execute(statement, database.now_parameter()).scalar_one()
+    return moment
+
+
+def parse_url(text: str | URL) -> URL:
+    """A database's address; `postgres://` and `postgresql://` mean psycopg 3. Raises ConfigurationError."""
+    try:
+        url = make_url(text)
+    except UrlError:
+        raise ConfigurationError(
+            f"database URL {_mask(str(text))!r} cannot be read: write sqlite:///jobs.db or postgresql://user@host/name"
+        ) from None
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("postgresql", "sqlite"):
+        raise ConfigurationError(
+            f"database {url.get_backend_name()!r} is not supported: use sqlite:/// or postgresql://"
+        )
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ConfigurationError(
+            "an SQLite database in memory cannot be shared by processes: name a file, sqlite:///jobs.db"
+        )
+    return url
+
+
+def shown(url: URL) -> str:
+    """The address for people: absolute path, password masked."""
+    if url.get_backend_name() == "sqlite" and url.database:
+        url = url.set(database=str(Path(url.database).absolute()))
+    return url.render_as_string(hide_password=True)
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Whether the connection is of no more use: lost, ended by an operator, or on a read-only standby."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = _sqlstate(error)
+    return (
+        error.connection_invalidated or state[:2] == "08" or state[:4] == "57P0" or state == "25006"
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed if it is repeated: deadlock, lock timeout, busy file."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return _sqlstate(error) in _TRANSIENT_SQLSTATES or any(
+        word in str(error.orig) for word in _SQLITE_BUSY
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database cannot be used for now, and may be later."""
+    return (
+        isinstance(error, DatabaseUnreachable | OutcomeUnknown)
+        or is_disconnect(error)
+        or is_transient(error)
+        or (isinstance(error, DBAPIError) and _sqlstate(error)[:2] in ("53", "57", "58", "XX"))
+    )
+
+
+@contextmanager
+def reaching(url: URL) -> Iterator[None]:
+    """Turn a failure to connect into one sentence with the address in it."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not _is_connect_failure(error):
+            raise
+        raise DatabaseUnreachable(
+            f"cannot use the database {shown(url)}: {_reason(error)}"
+        ) from error
+
+
+def _create_engine(url: URL, pool_size: int) -> Engine:
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _create_sqlite_engine(url, pool_size)
+        return _create_postgresql_engine(url, pool_size)
+    except (ImportError, NoSuchModuleError) as error:
+        raise ConfigurationError(
+            f"the driver for {url.drivername} is missing ({error}): pip install 'cronqueue[postgres]'"
+        ) from None
+
+
+def _create_postgresql_engine(url: URL, pool_size: int) -> Engine:
+    arguments = {key: value for key, value in POSTGRESQL_CONNECT.items() if key not in url.query}
+    arguments.setdefault("application_name", "sched")
+    engine = create_engine(
+        url, pool_size=pool_size, max_overflow=10, connect_args=arguments, pool_timeout=30
+    )
+
+    @event.listens_for(engine, "connect")
+    def settle(connection: Any, record: object) -> None:
+        connection.autocommit = True
+        connection.execute(_POSTGRESQL_SESSION)
+        connection.autocommit = False
+
+    return engine
+
+
+def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=20,
+        connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def settle(connection: Any, record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
+        cursor = connection.cursor()
+        # FULL: a commit that returned survives a power cut, in WAL mode too.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        kind = connection.get_execution_options().get("sched_begin", "IMMEDIATE")
+        if kind is not None:
+            connection.exec_driver_sql(f"BEGIN {kind}")
+
+    return engine
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def _is_connect_failure(error: DBAPIError) -> bool:
+    """Whether this happened at the door: nothing of ours was executed yet."""
+    if error.statement is None and _sqlstate(error)[:2] in ("", "08", "28", "3D", "53", "57"):
+        return "sqlite3" not in type(error.orig).__module__ or "unable to open" in str(error.orig)
+    return any(
+        sign in str(error.orig)
+        for sign in (
+            "unable to open database file",
+            "readonly database",
+            "file is not a database",
+            "disk I/O error",
+        )
+    )
+
+
+def _reason(error: DBAPIError) -> str:
+    message = (
+        str(error.orig).strip().splitlines()[0]
+        if str(error.orig).strip()
+        else type(error.orig).__name__
+    )
+    return _mask(message)
+
+
+def _mask(text: str) -> str:
+    """Hide what stands where a password does."""
+    return re.sub(r"(://[^:/@\s]*:)[^@\s]*@", r"\1***@", text)

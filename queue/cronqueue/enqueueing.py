@@ -1,0 +1,265 @@
+"""Accepting jobs: what `enqueue` returned has committed, or commits with the caller's transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Session
+
+from cronqueue import configuration, wakeup
+from cronqueue.columns import EARLIEST, LATEST
+from cronqueue.database import Database
+from cronqueue.durations import parse_duration
+from cronqueue.errors import ArgumentError, EncodingError, RunAtError
+from cronqueue.handles import EnqueuedJobs, new_handle
+from cronqueue.hooks import has_hooks, run_hooks
+from cronqueue.insertion import NewJob, find_holder, insert_job, insert_jobs
+from cronqueue.models import Job
+from cronqueue.registry import (
+    DEFAULT_QUEUE,
+    Call,
+    Duration,
+    KeyUntil,
+    Options,
+    Task,
+    bind,
+    check_max_attempts,
+    check_priority,
+    check_queue,
+    check_task_name,
+    find_task,
+)
+from cronqueue.serialization import encode_call, encode_value
+
+AnySession = Session | Connection
+AnyAsyncSession = AsyncSession | AsyncConnection
+
+MAX_KEY_LENGTH = 500
+# A job that holds a key may end between our insert and our look; more often than this it cannot be chance.
+_KEY_TRIES = 20
+
+
+def enqueue(
+    task: str | Task[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    run_at: datetime | None = None,
+    delay: Duration | None = None,
+    priority: int | None = None,
+    queue: str | None = None,
+    key: str | None = None,
+    key_until: KeyUntil = "finish",
+    max_attempts: int | None = None,
+    timeout: Duration | None = None,
+    expires: datetime | Duration | None = None,
+    tags: Mapping[str, str] | None = None,
+    session: AnySession | None = None,
+) -> Job[Any]:
+    """Store a job for a task, or for a name whose task need not be at hand.
+
+    A name that no worker knows yet is accepted: the job is held until one does. Raises ArgumentError,
+    EncodingError, RunAtError or DefinitionError where something cannot be stored.
+    """
+    options = Options(
+        run_at,
+        delay,
+        priority,
+        queue,
+        key,
+        key_until,
+        max_attempts,
+        timeout,
+        expires,
+        tags,
+        session,
+    )
+    return enqueue_call(_named_call(task, args, kwargs or {}, options))
+
+
+def enqueue_call(call: Call) -> Job[Any]:
+    """Store one bound call."""
+    session = call.options.session
+    if isinstance(session, AsyncSession | AsyncConnection):
+        raise ArgumentError("session= is asynchronous here: use `await ....enqueue_async(...)`")
+    new = resolve(call)
+    if session is not None:
+        database, connection = _joined(session)
+        job = _store(database, connection, new)
+        wakeup.notify_after_commit(database, session)
+        return job
+    database = configuration.get_database()
+    job = database.write(lambda connection: _store(database, connection, new))
+    wakeup.notify(database)
+    return job
+
+
+async def enqueue_call_async(call: Call) -> Job[Any]:
+    """`enqueue_call` without blocking the event loop."""
+    session = call.options.session
+    if isinstance(session, AsyncSession):
+        return await session.run_sync(lambda sync: enqueue_call(_with_session(call, sync)))
+    if isinstance(session, AsyncConnection):
+        return await session.run_sync(lambda sync: enqueue_call(_with_session(call, sync)))
+    return await asyncio.to_thread(enqueue_call, call)
+
+
+def enqueue_many(calls: Iterable[Call], session: AnySession | None = None) -> EnqueuedJobs:
+    """Store many bound calls in one transaction; returns their jobs in the order of the calls.
+
+    Calls with a key are stored one by one, in the order of their keys, so that two bulks with the same
+    keys cannot wait for each other in a circle.
+    """
+    new = [resolve(call) for call in calls]
+    if session is not None:
+        database, connection = _joined(session)
+        stored = _store_many(database, connection, new)
+        wakeup.notify_after_commit(database, session)
+        return stored
+    database = configuration.get_database()
+    stored = database.write(lambda connection: _store_many(database, connection, new))
+    wakeup.notify(database)
+    return stored
+
+
+def resolve(call: Call) -> NewJob:
+    """The row that a call becomes: its own options, else the task's, else the defaults."""
+    chosen, task = call.options, call.task_object or find_task(call.task)
+    defaults = task.defaults if task else Options()
+    max_attempts = _first(
+        chosen.max_attempts, defaults.max_attempts, configuration.settings().max_attempts
+    )
+    expires = _first(chosen.expires, defaults.expires)
+    run_at = _checked_moment("run_at", chosen.run_at)
+    return NewJob(
+        task=call.task,
+        args_json=call.args_json,
+        queue=check_queue(_first(chosen.queue, defaults.queue, DEFAULT_QUEUE)),
+        priority=check_priority(_first(chosen.priority, defaults.priority, 0)),
+        run_at=run_at,
+        delay=_checked_delay(chosen.delay, run_at),
+        max_attempts=check_max_attempts(max_attempts),
+        timeout=_seconds("timeout", chosen.timeout),
+        expires_at=_checked_moment("expires", expires) if isinstance(expires, datetime) else None,
+        expires_in=None if isinstance(expires, datetime) else _seconds("expires", expires),
+        key=_checked_key(chosen.key),
+        key_until=chosen.key_until,
+        tags_json=_encoded_tags(chosen.tags),
+    )
+
+
+def _named_call(
+    task: str | Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+) -> Call:
+    if isinstance(args, str | bytes) or not isinstance(args, Sequence):
+        raise ArgumentError(f"args: give a list of arguments, not {args!r}")
+    found = task if isinstance(task, Task) else find_task(check_task_name(task))
+    if found is not None:
+        return Call(found.name, bind(found, args, kwargs), options, found)
+    return Call(cast(str, task), encode_call(args, kwargs), options)
+
+
+def _with_session(call: Call, session: AnySession) -> Call:
+    return replace(call, options=replace(call.options, session=session))
+
+
+def _joined(session: AnySession) -> tuple[Database, Connection]:
+    """The connection of the caller's transaction, and our view of its database."""
+    connection = session.connection() if isinstance(session, Session) else session
+    return configuration.database_of(connection.engine), connection
+
+
+def _store(database: Database, connection: Connection, new: NewJob) -> Job[Any]:
+    """Insert the row, or find the job that holds its key."""
+    for _ in range(_KEY_TRIES):
+        row = insert_job(database, connection, new)
+        if row is not None:
+            job = new_handle(new, row, created=True)
+            if has_hooks("enqueue", new.task):
+                run_hooks("enqueue", new.task, job)
+            return job
+        holder = find_holder(connection, cast(str, new.key))
+        if holder is not None:
+            return holder
+    raise EncodingError(f"key {new.key!r}: its holder could neither be found nor replaced")
+
+
+def _store_many(database: Database, connection: Connection, new: list[NewJob]) -> EnqueuedJobs:
+    single = [
+        index
+        for index, each in enumerate(new)
+        if each.key is not None or has_hooks("enqueue", each.task)
+    ]
+    single.sort(key=lambda index: new[index].key or "")
+    jobs: dict[int, Job[Any]] = {
+        index: _store(database, connection, new[index]) for index in single
+    }
+    rest = [index for index in range(len(new)) if index not in jobs]
+    ids = dict(
+        zip(rest, insert_jobs(database, connection, [new[index] for index in rest]), strict=True)
+    )
+    return EnqueuedJobs(new, [jobs[i].id if i in jobs else ids[i] for i in range(len(new))], jobs)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _checked_moment(name: str, moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    if not isinstance(moment, datetime):
+        raise RunAtError(
+            f"{name}={moment!r}: give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
+        )
+    if moment.utcoffset() is None:
+        raise RunAtError(
+            f"{name}={moment.isoformat()} has no time zone: add one, such as"
+            f" {name}=....replace(tzinfo=ZoneInfo('Europe/London')), or use datetime.now(UTC)"
+        )
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        utc = LATEST
+    if not EARLIEST <= utc < LATEST:
+        raise RunAtError(
+            f"{name}={moment.isoformat()} is out of range: give a time from 1970 to 8999"
+        )
+    return utc
+
+
+def _checked_delay(delay: Duration | None, run_at: datetime | None) -> float:
+    if delay is None:
+        return 0.0
+    if run_at is not None:
+        raise RunAtError("give run_at or delay, not both")
+    return _seconds("delay", delay) or 0.0
+
+
+def _seconds(name: str, value: Duration | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        duration: timedelta = parse_duration(value)
+    except (ValueError, TypeError) as error:
+        raise RunAtError(f"{name}={value!r}: {error}") from None
+    return duration.total_seconds()
+
+
+def _checked_key(key: str | None) -> str | None:
+    if key is None:
+        return None
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
+        raise EncodingError(f"key {key!r}: give a text of 1 to {MAX_KEY_LENGTH} characters")
+    encode_value(key)  # refuses NUL and lone surrogates, which PostgreSQL does not store
+    return key
+
+
+def _encoded_tags(tags: Mapping[str, str] | None) -> str | None:
+    return None if not tags else encode_value({str(key): str(value) for key, value in tags.items()})

@@ -1,0 +1,148 @@
+"""The exchange: one transaction in which an executor hands in what ended and takes what is due.
+
+Finish and next claim share a commit, since commits are what a queue's speed is made of. A claim that
+fails never takes the finishes with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from cronqueue.claim import Band, Claimant, Claimed, Lane, claim, claim_unknown, find_lanes
+from cronqueue.database import Database, is_outage
+from cronqueue.finish import Finished, Retention, finish, hold_unknown, release
+from cronqueue.retry import Verdict
+from cronqueue.tracebacks import describe_exception
+
+log = logging.getLogger("cronqueue.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to claim: at most `room` jobs, of which `free` can start at once."""
+
+    claimant: Claimant
+    band: Band
+    lock_token: str
+    room: int
+    free: int
+    lanes: tuple[Lane, ...] | None  # None: look which there are
+    knows: Callable[[str], bool]
+    known_tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ended, what goes back unstarted (ids by token), what is wanted."""
+
+    finished: Sequence[Finished] = ()
+    releases: Sequence[tuple[str, Sequence[int] | None]] = ()  # None: all of the token's
+    order: Order | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the database did. `exhausted`: fewer jobs were due than asked for, by a fresh look."""
+
+    ours: frozenset[int] = frozenset()
+    claimed: Sequence[Claimed] = ()
+    lanes: tuple[Lane, ...] = ()
+    exhausted: bool = False
+    claim_error: DBAPIError | None = field(default=None)
+
+
+def exchange(database: Database, request: Request, retention: Retention) -> Reply:
+    """Carry out a request. Raises only what `is_outage` calls one; then nothing is known to have happened."""
+    try:
+        with database.begin() as connection:
+            ours = _hand_in(database, connection, request, retention)
+            claimed, lanes, exhausted = _take(database, connection, request.order)
+            return Reply(frozenset(ours), claimed, lanes, exhausted)
+    except DBAPIError as error:
+        if is_outage(error):
+            raise
+        if request.order is None:
+            return Reply(frozenset(_hand_in_one_by_one(database, request, retention)))
+        reply = exchange(database, replace(request, order=None), retention)
+        return replace(reply, claim_error=error)
+
+
+def _hand_in(
+    database: Database, connection: Connection, request: Request, retention: Retention
+) -> set[int]:
+    for lock_token, ids in request.releases:
+        release(database, connection, lock_token, ids)
+    return finish(database, connection, request.finished, retention) if request.finished else set()
+
+
+def _take(
+    database: Database, connection: Connection, order: Order | None
+) -> tuple[list[Claimed], tuple[Lane, ...], bool]:
+    if order is None:
+        return [], (), False
+    lanes = order.lanes
+    fresh = lanes is None
+    if lanes is None:
+        lanes = find_lanes(database, connection, order.band)
+    jobs = claim(database, connection, lanes, order.room, order.claimant, order.lock_token)
+    if fresh and len(jobs) < order.room:
+        room = order.room - len(jobs)
+        jobs += claim_unknown(
+            database,
+            connection,
+            order.known_tasks,
+            order.band,
+            room,
+            order.claimant,
+            order.lock_token,
+        )
+    exhausted = fresh and len(jobs) < order.room
+    return _keep(database, connection, order, jobs), lanes, exhausted
+
+
+def _keep(
+    database: Database, connection: Connection, order: Order, jobs: list[Claimed]
+) -> list[Claimed]:
+    """Give back, before anybody can see them claimed, the jobs that this worker must not hold."""
+    unknown = [job.id for job in jobs if not order.knows(job.task)]
+    if unknown:
+        hold_unknown(database, connection, order.lock_token, unknown)
+        jobs = [job for job in jobs if order.knows(job.task)]
+    # A last attempt that waits in a buffer would be spent if the worker died, without having begun.
+    too_early = [job.id for job in jobs[max(order.free, 0) :] if job.is_last_attempt]
+    if too_early:
+        release(database, connection, order.lock_token, too_early)
+        jobs = [job for job in jobs if job.id not in set(too_early)]
+    return jobs
+
+
+def _hand_in_one_by_one(database: Database, request: Request, retention: Retention) -> set[int]:
+    """Halve the batch until what the database refuses stands alone; its job fails, the rest commit."""
+    if len(request.finished) > 1:
+        half = len(request.finished) // 2
+        first = exchange(database, replace(request, finished=request.finished[:half]), retention)
+        second = exchange(database, Request(request.finished[half:]), retention)
+        return set(first.ours | second.ours)
+    return set().union(*(_fail_alone(database, each, retention) for each in request.finished))
+
+
+def _fail_alone(database: Database, refused: Finished, retention: Retention) -> set[int]:
+    try:
+        return database.write(lambda connection: finish(database, connection, [refused], retention))
+    except DBAPIError as error:
+        if is_outage(error):
+            raise
+        log.error("[job %d] the database refused its outcome: %s", refused.job_id, error.orig)
+        verdict = Verdict(
+            "failed",
+            error=describe_exception(error),
+            reason="the database refused its outcome",
+            attempt_outcome="failed",
+        )
+        failed = replace(refused, verdict=verdict)
+        return database.write(lambda connection: finish(database, connection, [failed], retention))

@@ -1,0 +1,337 @@
+"""One job, from its claim to a verdict, as a list of steps.
+
+    find the task · decode the arguments · before hooks · the body · the outcome · the verdict · hooks
+
+A step that fails makes a failed attempt of this job alone. Nothing a task does gets out of here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from cronqueue import configuration, context
+from cronqueue.claim import Claimed
+from cronqueue.database import Database
+from cronqueue.durations import parse_duration
+from cronqueue.errors import Discard, EncodingError, JobInterrupted, JobTimeout, Retry, Snooze
+from cronqueue.finish import Finished, Retention
+from cronqueue.hooks import announce, has_hooks, run_hooks
+from cronqueue.registry import HARD_TIMEOUT_GRACE, Task, find_task, get_task
+from cronqueue.retry import (
+    Discarded,
+    Failed,
+    Interrupted,
+    Outcome,
+    Snoozed,
+    Succeeded,
+    Verdict,
+    backoff_seconds,
+    decide,
+)
+from cronqueue.serialization import decode_call, encode_value
+from cronqueue.tracebacks import describe_exception, sanitize
+
+log = logging.getLogger("cronqueue.jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an execution needs besides the job."""
+
+    database: Database
+    worker: str
+    retention: Retention
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """An attempt that ended. `written` tells that the job's own session has committed the verdict."""
+
+    finished: Finished
+    written: bool = False
+
+
+class Interruption:
+    """A way to raise an exception in a body from outside, while it runs and never after."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._fired: type[JobTimeout | JobInterrupted] | None = None
+
+    @property
+    def fired(self) -> type[JobTimeout | JobInterrupted] | None:
+        """What was raised, if anything."""
+        return self._fired
+
+    def open_thread(self) -> None:
+        self._thread = threading.get_ident()
+
+    def open_task(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def fire(self, exception: type[JobTimeout | JobInterrupted]) -> bool:
+        """Raise it in the body; False when there is none any more, or it was done before."""
+        with self._lock:
+            if self._fired or (self._thread is None and self._task is None):
+                return False
+            self._fired = exception
+            if self._thread is not None:
+                _raise_in_thread(self._thread, exception)
+            elif self._loop is not None and self._task is not None:
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            return True
+
+    def close(self) -> None:
+        """The body is over: take back what was not delivered yet."""
+        with self._lock:
+            if self._thread is not None and self._fired:
+                _raise_in_thread(self._thread, None)
+            self._thread = self._task = None
+
+
+class Execution:
+    """One attempt at one job."""
+
+    def __init__(self, claimed: Claimed, surroundings: Surroundings) -> None:
+        self.claimed = claimed
+        self.task = find_task(claimed.task)
+        self.interruption = Interruption()
+        self.timeout = claimed.timeout or _seconds(self.task)
+        self.soft_deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        deadline = None
+        if self.timeout is not None:
+            deadline = claimed.locked_at + timedelta(seconds=self.timeout)
+        self.job = context.RunningJob(claimed, surroundings.database, deadline, self._limit)
+        self._surroundings = surroundings
+        #: Told when the job takes on a time limit of its own while it runs.
+        self.on_limit: Callable[[float], None] = lambda seconds: None
+        self._started = time.monotonic()
+        self._result: Any = None
+
+    @property
+    def is_async(self) -> bool:
+        return self.task is not None and self.task.is_async
+
+    @property
+    def hard_timeout(self) -> float | None:
+        """Seconds after which only the end of the process helps."""
+        return None if self.timeout is None else self.timeout + HARD_TIMEOUT_GRACE.total_seconds()
+
+    def run(self) -> Executed:
+        """Run a plain function in this thread."""
+        context.enter(self.job)
+        try:
+            self.interruption.open_thread()
+            try:
+                outcome = self._body()
+            finally:
+                self.interruption.close()
+        except BaseException as error:  # delivered between the body's end and close()
+            self.interruption.close()
+            outcome = self._raised(error)
+        return self._conclude(outcome)
+
+    async def run_async(self) -> Executed:
+        """Run an `async def` in this event loop."""
+        context.enter(self.job)
+        try:
+            self.interruption.open_task()
+            try:
+                args, kwargs = self._prepare()
+                self._result = await get_task(self.claimed.task).fn(*args, **kwargs)
+                outcome: Outcome = Succeeded(_encoded(self._result))
+            finally:
+                self.interruption.close()
+        except BaseException as error:  # CancelledError included
+            outcome = self._raised(error)
+        if self.job.opened_session is None:
+            return self._conclude(outcome)
+        return await asyncio.to_thread(self._conclude, outcome)
+
+    def _body(self) -> Outcome:
+        args, kwargs = self._prepare()
+        self._result = get_task(self.claimed.task).fn(*args, **kwargs)
+        return Succeeded(_encoded(self._result))
+
+    def _prepare(self) -> tuple[list[Any], dict[str, Any]]:
+        args, kwargs = decode_call(self.claimed.args_json)
+        run_hooks("before", self.claimed.task, self.job)
+        return args, kwargs
+
+    def _limit(self, seconds: float) -> None:
+        self.soft_deadline = time.monotonic() + seconds
+        self.on_limit(seconds + HARD_TIMEOUT_GRACE.total_seconds())
+
+    def _raised(self, error: BaseException) -> Outcome:
+        """What an exception out of the body means."""
+        try:
+            return _outcome_of(error, self.interruption.fired)
+        except (
+            Exception
+        ) as fault:  # a Retry("soon", delay="soon"): its own text says what is wrong with it
+            return Failed(describe_exception(fault))
+
+    def _conclude(self, outcome: Outcome) -> Executed:
+        if isinstance(outcome, Succeeded) and self.job.opened_session is not None:
+            outcome, written = self._commit_session(outcome)
+            if written:
+                return self._announced(outcome, self._finished(self._decide(outcome)), written=True)
+        elif self.job.opened_session is not None:
+            _quietly(self.job.opened_session.abandon)
+        return self._announced(outcome, self._finished(self._decide(outcome)), written=False)
+
+    def _commit_session(self, outcome: Succeeded) -> tuple[Outcome, bool]:
+        session = self.job.opened_session
+        assert session is not None
+        try:
+            if session.finish(self._finished(self._decide(outcome)), self._surroundings.retention):
+                return outcome, True
+            return Failed(
+                "the job was lost to another worker; what it wrote was rolled back"
+            ), False
+        except BaseException as error:
+            # Also where the outcome is unknown: if it did commit, the fence refuses this verdict.
+            return self._raised(error), False
+
+    def _decide(self, outcome: Outcome) -> Verdict:
+        policy = (self.task or get_task(self.claimed.task)).policy
+        attempt, jitter = self.claimed.attempt, random.random()
+        try:
+            return decide(
+                outcome,
+                attempt=attempt,
+                max_attempts=self.claimed.max_attempts,
+                policy=policy,
+                backoff=policy.backoff or configuration.global_backoff(),
+                jitter=jitter,
+            )
+        except Exception:  # a back-off function that fails must not lose the job
+            log.exception(
+                "[job %d] the back-off of %s failed; the default is used",
+                self.claimed.id,
+                self.claimed.task,
+            )
+            wait = timedelta(seconds=backoff_seconds(attempt, None, jitter))
+            fallback = Failed(getattr(outcome, "error", ""), None, wait)
+            return decide(
+                fallback,
+                attempt=attempt,
+                max_attempts=self.claimed.max_attempts,
+                policy=policy,
+                backoff=None,
+                jitter=jitter,
+            )
+
+    def _finished(self, verdict: Verdict) -> Finished:
+        seconds = time.monotonic() - self._started
+        return Finished(
+            self.claimed.id,
+            self.claimed.lock_token,
+            self.claimed.attempt,
+            verdict,
+            self._surroundings.worker,
+            seconds,
+        )
+
+    def _announced(self, outcome: Outcome, finished: Finished, *, written: bool) -> Executed:
+        """Tell the hooks and the log; the verdict stands already."""
+        task = self.claimed.task
+        exception = getattr(outcome, "exception", None)
+        if isinstance(outcome, Succeeded):
+            if has_hooks("success", task):
+                announce("success", task, self.job, self._result)
+        elif isinstance(outcome, Failed | Discarded):
+            announce("error", task, self.job, exception)
+            if finished.verdict.state == "failed":
+                announce("failure", task, self.job, exception)
+        announce("after", task, self.job)
+        context.leave()
+        _log_end(self.claimed, finished)
+        return Executed(finished, written)
+
+
+def _outcome_of(error: BaseException, fired: type[BaseException] | None) -> Outcome:
+    if isinstance(error, Retry):
+        delay = None if error.delay is None else parse_duration(error.delay)
+        return Failed(describe_exception(error), None, delay)
+    if isinstance(error, Snooze):
+        return Snoozed(parse_duration(error.delay))
+    if isinstance(error, Discard):
+        return Discarded(sanitize(str(error.reason), 1000), describe_exception(error))
+    if isinstance(error, _ResultRefused):
+        return Discarded("its result cannot be stored", describe_exception(error))
+    if isinstance(error, JobInterrupted) or (
+        isinstance(error, asyncio.CancelledError) and fired is JobInterrupted
+    ):
+        return Interrupted(describe_exception(error))
+    if isinstance(error, asyncio.CancelledError) and fired is JobTimeout:
+        timeout = JobTimeout()
+        timeout.__cause__ = error
+        return Failed(describe_exception(timeout), timeout)
+    return Failed(describe_exception(error), error)
+
+
+class _ResultRefused(EncodingError):
+    """The task did its work; trying again would not make its result storable."""
+
+
+def _encoded(result: Any) -> str | None:
+    if result is None:
+        return None
+    try:
+        return encode_value(result)
+    except EncodingError as error:
+        raise _ResultRefused(f"result: {error}") from None
+
+
+def _seconds(task: Task[Any, Any] | None) -> float | None:
+    return None if task is None or task.timeout is None else task.timeout.total_seconds()
+
+
+def _raise_in_thread(thread: int, exception: type[BaseException] | None) -> None:
+    """Raise in another thread at its next bytecode; None takes back what was not delivered."""
+    target = ctypes.py_object(exception) if exception is not None else ctypes.c_void_p()
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
+
+
+def _quietly(close: Any) -> None:
+    try:
+        close()
+    except Exception:
+        log.debug("closing a job's session failed", exc_info=True)
+
+
+def _log_end(claimed: Claimed, finished: Finished) -> None:
+    verdict = finished.verdict
+    if verdict.state == "succeeded":
+        if log.isEnabledFor(logging.INFO):
+            log.info("[job %d] %s succeeded in %.3f s", claimed.id, claimed.task, finished.seconds)
+        return
+    last_line = (verdict.error or "").strip().rpartition("\n")[2]
+    if verdict.state == "failed":
+        log.error(
+            "[job %d] %s failed for good (%s): %s",
+            claimed.id,
+            claimed.task,
+            verdict.reason,
+            last_line,
+        )
+    elif verdict.error is None:
+        log.info("[job %d] %s snoozed for %.0f s", claimed.id, claimed.task, verdict.delay)
+    else:
+        log.warning(
+            "[job %d] %s failed, attempt %d of %d, again in %.0f s: %s",
+            claimed.id, claimed.task, claimed.attempt, claimed.max_attempts, verdict.delay, last_line,
+        )  # fmt: skip

@@ -1,0 +1,452 @@
+"""An executor: the process in which tasks run.
+
+    1. load the user's code, tell the supervisor which tasks it knows
+    2. loop: take messages and ended jobs · start what waits · exchange with the database
+    3. drain: nothing new, unstarted jobs go back unspent, running ones end
+    4. leave
+
+It talks to the database over one connection, from one thread. The supervisor renews its leases, wakes it
+when there is work, and ends it when it must be ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from cronqueue import configuration
+from cronqueue.board import Board
+from cronqueue.claim import Band, Claimant, new_token
+from cronqueue.clock import boottime
+from cronqueue.database import Database, OutcomeUnknown, is_outage
+from cronqueue.errors import JobInterrupted, JobTimeout
+from cronqueue.exchange import Order, Reply, Request, exchange
+from cronqueue.execution import Executed, Execution, Surroundings
+from cronqueue.finish import Finished, Retention
+from cronqueue.holdings import Holdings
+from cronqueue.hooks import announce
+from cronqueue.imports import import_folder, import_modules, source_files
+from cronqueue.pool import Placed, Pool
+from cronqueue.processes import end_with_parent, ignore_signals, log_to
+from cronqueue.registry import RetryPolicy, all_tasks, find_task
+from cronqueue.retry import Interrupted, decide
+from cronqueue.settings import Settings
+
+log = logging.getLogger("cronqueue.worker")
+
+# A claimed job that could not start in this time goes back: somebody else may have a place for it.
+LONGEST_UNSTARTED = 0.5
+# What waiting jobs of which priorities there are is known for this long; pauses take effect as soon.
+LANES_FRESH_FOR = 1.0
+# The loop turns at least this often, for its sign of life.
+LONGEST_TURN = 5.0
+# A task that was asked to stop gets this long before an exception is raised in it.
+CANCEL_GRACE = 5.0
+# At an abort, what ignores its interruption for this long is left behind.
+ABORT_GRACE = 2.0
+# A claim of unknown outcome is looked for this often.
+UNKNOWN_RETRY = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorSpec:
+    """What a supervisor tells a new executor."""
+
+    worker_id: str
+    name: str
+    database_url: str
+    settings: Settings
+    schedules: str | None
+    imports: tuple[str, ...]
+    burst: bool
+    max_jobs: int | None
+    board_path: str
+    board_entries: int
+    log_level: int
+
+    @property
+    def band(self) -> Band:
+        settings = self.settings
+        return Band(
+            settings.queues, settings.exclude_queues, settings.min_priority, settings.max_priority
+        )
+
+
+def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
+    """The body of an executor process."""
+    ignore_signals()
+    end_with_parent()
+    log_to(spec.log_level)
+    board = Board(Path(spec.board_path), spec.board_entries)
+    board.forget_file()
+    configuration.use_settings(spec.settings)
+    database = Database(spec.database_url)
+    configuration.use_database(database)
+    Executor(spec, pipe, board, database).run()
+    logging.shutdown()
+    os._exit(0)  # threads whose bodies cannot be interrupted do not hold us back
+
+
+class Executor:
+    """Holds claims, runs them, and keeps the database informed."""
+
+    def __init__(
+        self, spec: ExecutorSpec, pipe: Connection, board: Board, database: Database
+    ) -> None:
+        self._spec = spec
+        self._pipe = pipe
+        self._board = board
+        self._database = database
+        settings = spec.settings
+        self._claimant = Claimant(spec.worker_id, spec.name, settings.lease)
+        self._retention = Retention(
+            settings.keep_finished == timedelta(0), settings.destroy_failed_jobs
+        )
+        self._surroundings = Surroundings(database, spec.name, self._retention)
+        self._holdings = Holdings(settings.concurrency, settings.read_ahead, spec.board_entries)
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._pool = Pool(
+            settings.concurrency,
+            board,
+            lambda placed, executed: self._inbox.put((placed, executed)),
+        )
+        self._tasks: tuple[str, ...] = ()
+        self._lanes_known_at = float("-inf")
+        self._lanes: Any = None
+        self._hungry = True
+        self._told_idle = False
+        self._draining = False
+        self._abort_at: float | None = None
+        self._interrupt_at: dict[int, float] = {}
+        self._unknown_tokens: dict[str, float] = {}
+        self._unknown_at = float("-inf")
+        self._pause = 0.0
+        self._talk_at = float("-inf")
+        self._started = 0
+        self._outcome_was_unknown = False
+
+    def run(self) -> None:
+        """Work until drained, or until nothing is due in burst mode."""
+        self._load()
+        self._board.beat_at = boottime()
+        announce("worker_start", None)
+        threading.Thread(target=self._read_pipe, name="sched-pipe", daemon=True).start()
+        while not self._is_done():
+            self._take_messages()
+            now = time.monotonic()
+            self._board.beat_at = boottime()
+            self._interrupt_overdue(now)
+            self._start_waiting(now)
+            if now >= self._talk_at:
+                self._exchange(now)
+                self._start_waiting(time.monotonic())
+            self._tell_supervisor()
+        announce("worker_stop", None)
+        self._send("done", self._started)
+
+    # Step 1: the user's code.
+
+    def _load(self) -> None:
+        spec = self._spec
+        faults = list(import_modules(spec.imports))
+        files: list[str] = []
+        if spec.schedules is not None and Path(spec.schedules).is_dir():
+            files = [str(path) for path in source_files(Path(spec.schedules))]
+            faults += import_folder(Path(spec.schedules))
+        for fault in faults:
+            log.error("%s; its tasks are unknown to this worker, their jobs are held", fault)
+        self._tasks = tuple(sorted(all_tasks()))
+        self._send("ready", self._tasks, tuple(files))
+
+    # Step 2: the loop.
+
+    def _read_pipe(self) -> None:
+        while True:
+            try:
+                self._inbox.put(self._pipe.recv())
+            except (EOFError, OSError):
+                os._exit(1)  # the supervisor is gone: nobody renews our leases
+
+    def _take_messages(self) -> None:
+        try:
+            item = self._inbox.get(timeout=self._longest_wait())
+            while True:
+                self._handle(item)
+                item = self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def _longest_wait(self) -> float:
+        now = time.monotonic()
+        times = [now + LONGEST_TURN, *self._interrupt_at.values()]
+        if self._holdings.waiting:
+            times.append(self._holdings.oldest_claim() + LONGEST_UNSTARTED)
+        times += [
+            p.execution.soft_deadline
+            for p in self._holdings.running.values()
+            if p.execution.soft_deadline
+        ]
+        if self._abort_at is not None:
+            times.append(self._abort_at)
+        if self._has_something_to_say(now):
+            times.append(self._talk_at)
+        if self._unknown_tokens:
+            times.append(self._unknown_at)
+        times.append(self._holdings.tell_at)
+        return max(min(times) - now, 0.0)
+
+    def _handle(self, item: Any) -> None:
+        match item:
+            case (Placed() as placed, Executed() as executed):
+                self._end(placed, executed)
+            case ("wake",):
+                self._hungry, self._told_idle, self._lanes = True, False, None
+            case ("held", held):
+                self._compare(held)
+            case ("cancel", ids):
+                self._cancel(ids)
+            case ("drain",):
+                self._draining = True
+            case ("abort",):
+                self._draining = True
+                self._abort_at = time.monotonic() + ABORT_GRACE
+                self._interrupt(self._holdings.running, JobInterrupted)
+
+    def _end(self, placed: Placed, executed: Executed) -> None:
+        if not placed.execution.is_async:
+            self._pool.thread_is_free()
+        job_id = executed.finished.job_id
+        self._interrupt_at.pop(job_id, None)
+        self._holdings.end(executed.finished)
+        if executed.written:
+            for entry in self._holdings.settle([executed.finished], ()):
+                self._board.clear(entry)
+
+    def _interrupt_overdue(self, now: float) -> None:
+        for job_id, placed in self._holdings.running.items():
+            deadline = placed.execution.soft_deadline
+            if deadline is not None and now >= deadline:
+                placed.execution.soft_deadline = None
+                placed.execution.interruption.fire(JobTimeout)
+            elif now >= self._interrupt_at.get(job_id, float("inf")):
+                del self._interrupt_at[job_id]
+                placed.execution.interruption.fire(JobInterrupted)
+
+    def _start_waiting(self, now: float) -> None:
+        if self._draining or not self._leases_are_fresh():
+            return
+        while (claimed := self._holdings.next_to_start()) is not None:
+            placed = Placed(
+                Execution(claimed, self._surroundings), self._holdings.take_entry(claimed.id)
+            )
+            self._holdings.running[claimed.id] = placed
+            self._started += 1
+            self._pool.start(placed)
+
+    def _leases_are_fresh(self) -> bool:
+        """After a renewal every lease lasts two thirds of its length at least; then we know nothing."""
+        return (
+            boottime() - self._board.renewed_at < self._spec.settings.lease.total_seconds() * 2 / 3
+        )
+
+    # The exchange.
+
+    def _has_something_to_say(self, now: float) -> bool:
+        holdings = self._holdings
+        return bool(
+            holdings.finished or holdings.going_back or self._overstayed(now) or self._room() > 0
+        )
+
+    def _overstayed(self, now: float) -> bool:
+        """Whether unstarted jobs must go back."""
+        if not self._holdings.waiting:
+            return False
+        return (
+            self._draining
+            or not self._leases_are_fresh()
+            or now - self._holdings.oldest_claim() >= LONGEST_UNSTARTED
+        )
+
+    def _room(self) -> int:
+        if self._draining or not self._hungry or not self._leases_are_fresh():
+            return 0
+        room = self._holdings.room()
+        if self._spec.max_jobs is not None:
+            left = self._spec.max_jobs - self._started - len(self._holdings.waiting)
+            room = min(room, left)
+        return room
+
+    def _exchange(self, now: float) -> None:
+        self._release_unknown(now)
+        if not self._has_something_to_say(now):
+            return
+        if self._overstayed(now):
+            self._holdings.give_back()
+        request = Request(
+            tuple(self._holdings.finished),
+            tuple(self._holdings.going_back.items()),
+            self._order(now),
+        )
+        claimed_at = time.monotonic()
+        try:
+            reply = exchange(self._database, request, self._retention)
+        except Exception as error:
+            self._pause_after(error, request.order)
+        else:
+            self._pause = 0.0
+            self._apply(request, reply, claimed_at)
+
+    def _order(self, now: float) -> Order | None:
+        room = self._room()
+        if room <= 0:
+            return None
+        self._holdings.adapt(now)
+        room = self._room()
+        if now - self._lanes_known_at >= LANES_FRESH_FOR:
+            self._lanes = None
+        return Order(
+            self._claimant,
+            self._spec.band,
+            new_token(),
+            room,
+            self._holdings.free_places(),
+            self._lanes,
+            lambda name: find_task(name) is not None,
+            self._tasks,
+        )
+
+    def _apply(self, request: Request, reply: Reply, claimed_at: float) -> None:
+        for each in request.finished:
+            if each.job_id not in reply.ours and not self._outcome_was_unknown:
+                log.warning(
+                    "[job %d] was lost to a rescue or an operator; its result is dropped",
+                    each.job_id,
+                )
+        self._outcome_was_unknown = False
+        for entry in self._holdings.settle(request.finished, request.releases):
+            self._board.clear(entry)
+        if request.order is None:
+            return
+        if reply.claim_error is not None:
+            self._pause_after(reply.claim_error, None)
+            return
+        if request.order.lanes is None:
+            self._lanes_known_at = claimed_at
+        self._holdings.add(request.order.lock_token, reply.claimed, claimed_at)
+        # Fewer than asked for: look at the lanes afresh; if they were fresh, nothing more is due.
+        short = len(reply.claimed) < request.order.room
+        self._lanes = None if short else reply.lanes
+        self._hungry = not reply.exhausted
+
+    def _pause_after(self, error: Exception, order: Order | None) -> None:
+        """The database is away: keep everything, try again later, with one line for each try."""
+        if isinstance(error, OutcomeUnknown):
+            self._outcome_was_unknown = True
+        if order is not None:
+            # Whether this claim happened is unknown: its jobs never run, and go back when they show up.
+            self._unknown_tokens[order.lock_token] = (
+                time.monotonic() + self._claimant.lease.total_seconds()
+            )
+        self._lanes = None
+        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        self._talk_at = time.monotonic() + self._pause
+        if is_outage(error):
+            log.warning(
+                "the database is away, next try in %.1f s: %s", self._pause, first_line(error)
+            )
+        else:
+            log.error(
+                "talking to the database failed, next try in %.1f s", self._pause, exc_info=error
+            )
+
+    def _release_unknown(self, now: float) -> None:
+        """Give back what a claim of unknown outcome may have taken; it may still arrive for a while."""
+        if not self._unknown_tokens or now < self._unknown_at:
+            return
+        self._unknown_at = now + UNKNOWN_RETRY
+        try:
+            for lock_token, until in list(self._unknown_tokens.items()):
+                exchange(self._database, Request(releases=((lock_token, None),)), self._retention)
+                if now > until:
+                    del self._unknown_tokens[lock_token]
+        except Exception as error:
+            self._pause_after(error, None)
+
+    # What the supervisor says of our claims, and what we tell it.
+
+    def _compare(self, held: dict[str, frozenset[int]]) -> None:
+        """Drop what is not ours any more; give back what is ours and nobody here knows of."""
+        lost_waiting, lost_running = self._holdings.compare(held)
+        for job_id in lost_waiting:
+            log.warning("[job %d] was lost before it started", job_id)
+        for job_id in lost_running:
+            self._holdings.running[job_id].execution.job.cancelled = True
+        self._interrupt(lost_running, JobInterrupted)
+
+    def _cancel(self, ids: Iterable[int]) -> None:
+        for job_id in self._holdings.running.keys() & set(ids):
+            placed = self._holdings.running[job_id]
+            if not placed.execution.job.cancelled:
+                placed.execution.job.cancelled = True
+                self._interrupt_at[job_id] = time.monotonic() + CANCEL_GRACE
+
+    def _interrupt(self, ids: Iterable[int], exception: type[JobInterrupted]) -> None:
+        for job_id in list(ids):
+            self._holdings.running[job_id].execution.interruption.fire(exception)
+
+    def _tell_supervisor(self) -> None:
+        idle = not self._hungry and not self._draining
+        held, dropped = self._holdings.news(time.monotonic())
+        if held or dropped or idle != self._told_idle:
+            self._told_idle = idle
+            self._send("claims", held, dropped, idle, len(self._holdings.running))
+
+    def _send(self, *message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except OSError:
+            os._exit(1)  # the supervisor is gone
+
+    # Step 4: the end.
+
+    def _is_done(self) -> bool:
+        if self._abort_at is not None and time.monotonic() >= self._abort_at:
+            self._leave_behind()
+        if self._holdings.is_empty():
+            if self._spec.max_jobs is not None and self._started >= self._spec.max_jobs:
+                return True
+            return self._draining or (self._spec.burst and not self._hungry)
+        # Without a database there is nobody to tell: the leases will run out.
+        return self._abort_at is not None and time.monotonic() >= self._abort_at + ABORT_GRACE
+
+    def _leave_behind(self) -> None:
+        """Write the end of what could not be interrupted; its thread ends with the process."""
+        for job_id, placed in list(self._holdings.running.items()):
+            claimed = placed.execution.claimed
+            verdict = decide(
+                Interrupted("the worker was stopped while the job ran"),
+                attempt=claimed.attempt,
+                max_attempts=claimed.max_attempts,
+                policy=RetryPolicy(),
+                backoff=None,
+                jitter=0.0,
+            )
+            self._holdings.end(
+                Finished(job_id, claimed.lock_token, claimed.attempt, verdict, self._spec.name)
+            )
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line of a log."""
+    original = getattr(error, "orig", None) or error
+    return (str(original).strip() or type(original).__name__).splitlines()[0]

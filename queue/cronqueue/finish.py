@@ -1,0 +1,244 @@
+"""Finish: complete, retry, fail or release a job, only while its lock is ours.
+
+Every statement here is fenced by the id and the token of the claim, and by nothing else: leaving
+`running` clears the token, so it stands for the attempt. (With `state = 'running'` in the condition
+PostgreSQL uses the index of running rows, whose dead entries cost 20 ms per 250 jobs.) No row changed
+means that the job was lost: to a rescue, or to an operator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from cronqueue.database import Database
+from cronqueue.prune import delete_jobs
+from cronqueue.retry import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What is not kept at all: rows of succeeded jobs, rows of failed ones."""
+
+    drop_finished: bool = False
+    drop_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A verdict on one attempt, to be written. `seconds` is how long its body ran."""
+
+    job_id: int
+    lock_token: str
+    attempt: int
+    verdict: Verdict
+    worker: str | None = None
+    seconds: float | None = None
+
+
+def finish(
+    database: Database,
+    connection: Connection,
+    batch: Sequence[Finished],
+    retention: Retention = Retention(),
+) -> set[int]:
+    """Write the verdicts; returns the ids that were still ours."""
+    succeeded = [each for each in batch if each.verdict.state == "succeeded"]
+    others = [each for each in batch if each.verdict.state != "succeeded"]
+    ours = _complete(database, connection, succeeded)
+    _store_results(connection, [each for each in succeeded if each.job_id in ours])
+    settled = {each.job_id: each for each in others if _settle(database, connection, each)}
+    _record_attempts(database, connection, list(settled.values()))
+    if retention.drop_finished:
+        delete_jobs(database, connection, ours)
+    if retention.drop_failed:
+        delete_jobs(
+            database,
+            connection,
+            {i for i, each in settled.items() if each.verdict.state == "failed"},
+        )
+    return ours | settled.keys()
+
+
+def release(
+    database: Database, connection: Connection, lock_token: str, ids: Iterable[int] | None = None
+) -> set[int]:
+    """Give claimed jobs back unspent, as if they had never been claimed; all of the token's by default."""
+    statement = _RELEASE_ALL if ids is None else _RELEASE
+    rows = connection.execute(
+        text(_sql(database, statement)),
+        {"ids": _ids(database, ids or ()), "lock_token": lock_token} | database.now_parameter(),
+    )
+    return set(rows.scalars())
+
+
+def hold_unknown(
+    database: Database, connection: Connection, lock_token: str, ids: Iterable[int]
+) -> None:
+    """Park claimed jobs whose task this worker does not know, unspent, for one that does."""
+    connection.execute(
+        text(_sql(database, _HOLD_UNKNOWN)),
+        {"ids": _ids(database, ids), "lock_token": lock_token} | database.now_parameter(),
+    )
+
+
+_COMPLETE = """
+UPDATE sched_jobs SET
+    state = 'succeeded', finished_at = {now}, updated_at = {now},
+    lock_token = NULL, locked_until = NULL, slot = NULL, unique_key = NULL, reason = NULL
+WHERE {chosen} AND lock_token = :lock_token
+RETURNING id
+"""
+# A cancel that was asked for while the job ran ends it wherever it would have gone on.
+_SETTLE = """
+UPDATE sched_jobs SET
+    state = CASE WHEN cancel_requested_at IS NULL THEN CAST(:state AS text) ELSE 'cancelled' END,
+    finished_at = CASE
+        WHEN CAST(:state AS text) = 'failed' OR cancel_requested_at IS NOT NULL THEN {now} END,
+    failed_at = CASE WHEN CAST(:state AS text) = 'failed' AND cancel_requested_at IS NULL THEN {now} END,
+    unique_key = CASE
+        WHEN CAST(:state AS text) = 'queued' AND cancel_requested_at IS NULL THEN unique_key END,
+    gated = (guard IS NOT NULL AND CAST(:state AS text) = 'queued' AND cancel_requested_at IS NULL),
+    run_at = {run_at}, updated_at = {now},
+    attempts = attempts - CAST(:refund AS int), refunds = refunds + CAST(:refunded AS int),
+    rescues = rescues + CAST(:rescued AS int),
+    run_alone = :run_alone, last_error = COALESCE(:error, last_error), reason = :reason,
+    locked_by = CASE WHEN CAST(:state AS text) = 'queued' THEN NULL ELSE locked_by END,
+    worker_id = CASE WHEN CAST(:state AS text) = 'queued' THEN NULL ELSE worker_id END,
+    locked_at = NULL, lock_token = NULL, locked_until = NULL, slot = NULL
+WHERE id = :id AND lock_token = :lock_token
+RETURNING state, reason
+"""
+# The slot stays: an admitted occurrence that was never started is still admitted.
+_RELEASE = """
+UPDATE sched_jobs SET
+    state = CASE WHEN cancel_requested_at IS NULL THEN 'queued' ELSE 'cancelled' END,
+    finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN {now} END,
+    unique_key = CASE WHEN cancel_requested_at IS NULL THEN unique_key END,
+    slot = CASE WHEN cancel_requested_at IS NULL THEN slot END,
+    attempts = attempts - 1, updated_at = {now}, started_at = NULL,
+    locked_by = NULL, worker_id = NULL, locked_at = NULL, locked_until = NULL, lock_token = NULL
+WHERE {chosen} AND lock_token = :lock_token
+RETURNING id
+"""
+_RELEASE_ALL = _RELEASE.replace("{chosen} AND ", "state = 'running' AND ")
+_HOLD_UNKNOWN = """
+UPDATE sched_jobs SET
+    state = 'held', held_reason = 'unknown_task', attempts = attempts - 1, updated_at = {now},
+    gated = (guard IS NOT NULL), slot = NULL, started_at = NULL,
+    locked_by = NULL, worker_id = NULL, locked_at = NULL, locked_until = NULL, lock_token = NULL
+WHERE {chosen} AND lock_token = :lock_token
+"""
+
+
+def _complete(
+    database: Database, connection: Connection, succeeded: Sequence[Finished]
+) -> set[int]:
+    by_token: dict[str, list[int]] = {}
+    for each in succeeded:
+        by_token.setdefault(each.lock_token, []).append(each.job_id)
+    ours: set[int] = set()
+    statement = text(_sql(database, _COMPLETE))
+    for lock_token, ids in by_token.items():
+        parameters = {
+            "ids": _ids(database, ids),
+            "lock_token": lock_token,
+        } | database.now_parameter()
+        ours.update(connection.execute(statement, parameters).scalars())
+    return ours
+
+
+def _store_results(connection: Connection, succeeded: Sequence[Finished]) -> None:
+    """A statement of its own: most jobs return nothing, and a join with values is four times as slow."""
+    rows = [
+        {"id": each.job_id, "result": each.verdict.result_json}
+        for each in succeeded
+        if each.verdict.result_json
+    ]
+    if rows:
+        cast = "CAST(:result AS json)" if connection.dialect.name == "postgresql" else ":result"
+        connection.execute(text(f"UPDATE sched_jobs SET result = {cast} WHERE id = :id"), rows)
+
+
+def _settle(database: Database, connection: Connection, each: Finished) -> bool:
+    verdict = each.verdict
+    parameters: dict[str, Any] = {
+        "id": each.job_id,
+        "lock_token": each.lock_token,
+        "state": verdict.state,
+        "refund": int(verdict.refund),
+        "refunded": int(verdict.refund and verdict.attempt_outcome == "refunded"),
+        "rescued": int(verdict.rescued),
+        "run_alone": verdict.run_alone,
+        "error": verdict.error,
+        "reason": verdict.reason,
+    }
+    if database.is_postgresql:
+        run_at = "COALESCE({now} + make_interval(secs => CAST(:delay AS float8)), run_at)"
+        parameters["delay"] = verdict.delay
+    else:
+        run_at = "COALESCE(:run_at, run_at)"
+        parameters["run_at"] = _later(database, verdict.delay)
+    statement = text(_sql(database, _SETTLE.replace("{run_at}", run_at)))
+    return (
+        connection.execute(statement, parameters | database.now_parameter()).one_or_none()
+        is not None
+    )
+
+
+def _record_attempts(
+    database: Database, connection: Connection, settled: Sequence[Finished]
+) -> None:
+    rows = [
+        {
+            "job_id": each.job_id,
+            "attempt": each.attempt,
+            "worker": each.worker,
+            "seconds": each.seconds,
+            "outcome": each.verdict.attempt_outcome,
+            "error": each.verdict.error,
+            "started": _later(database, None if each.seconds is None else -each.seconds),
+        }
+        | database.now_parameter()
+        for each in settled
+        if each.verdict.attempt_outcome is not None
+    ]
+    if not rows:
+        return
+    started = (
+        "{now} - make_interval(secs => CAST(:seconds AS float8))"
+        if database.is_postgresql
+        else ":started"
+    )
+    connection.execute(
+        text(
+            f"INSERT INTO sched_attempts (job_id, attempt, worker, started_at, finished_at, outcome, error)"
+            f" VALUES (:job_id, :attempt, :worker, {started}, {{now}}, :outcome, :error)".format(
+                now=database.now_sql
+            )
+        ),
+        rows,
+    )
+
+
+def _later(database: Database, seconds: float | None) -> Any:
+    """A time relative to now, where the client computes it."""
+    if seconds is None or database.is_postgresql:
+        return None
+    return database.moment(database.clock.now() + timedelta(seconds=seconds))
+
+
+def _sql(database: Database, statement: str) -> str:
+    chosen = (
+        "id = ANY(:ids)" if database.is_postgresql else "id IN (SELECT value FROM json_each(:ids))"
+    )
+    return statement.replace("{chosen}", chosen).format(now=database.now_sql)
+
+
+def _ids(database: Database, ids: Iterable[int]) -> Any:
+    return list(ids) if database.is_postgresql else json.dumps(list(ids))

@@ -1,0 +1,198 @@
+"""What an executor holds: claimed jobs that wait, run, or have ended and are not handed in yet.
+
+Bookkeeping only: no clock, no database, no threads. `now` is monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from cronqueue.claim import Claimed
+from cronqueue.finish import Finished
+from cronqueue.pool import Placed
+
+# A claim that lives longer than this is told to the supervisor, well before its first renewal is due.
+TELL_AFTER = 0.25
+# Seconds: a buffer that lasts shorter than this is too small for how short its jobs are.
+SHORT_BUFFER = 0.1
+
+
+class Holdings:
+    """The jobs in an executor's hands."""
+
+    def __init__(self, places: int, read_ahead: int, entries: int) -> None:
+        self.waiting: list[Claimed] = []
+        self.running: dict[int, Placed] = {}
+        self.finished: list[Finished] = []
+        #: Unstarted ids that are to be released, by their token.
+        self.going_back: dict[str, list[int]] = {}
+        self._places = places
+        self._read_ahead = read_ahead
+        self._prefetch = 0
+        self._free_entries = list(range(entries))
+        self._entry_of: dict[int, int] = {}
+        self._held: dict[str, set[int]] = {}
+        self._claimed_at: dict[str, float] = {}
+        self._told: set[str] = set()
+        self._dropped: list[str] = []
+        self._waiting_of: Counter[str] = Counter()
+        self._adapted_at = float("-inf")
+        self._started_since = 0
+        self._suspects: set[int] = set()
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in hand."""
+        return not (self.waiting or self.running or self.finished or self.going_back)
+
+    # How much to claim.
+
+    def free_places(self) -> int:
+        """Places where a job could start at once."""
+        return self._places - len(self.running) - len(self.waiting)
+
+    def room(self) -> int:
+        """How many jobs to claim now: the free places, and a buffer while jobs are short."""
+        if len(self.waiting) > self._prefetch // 2 or self._is_reserved():
+            return 0
+        wanted = self.free_places() + self._prefetch
+        return max(min(wanted, self._read_ahead, len(self._free_entries) - len(self.waiting)), 0)
+
+    def adapt(self, now: float) -> None:
+        """Before a claim: a buffer that would be used up in a moment doubles, one that lasts shrinks.
+
+        So a long queue of short jobs is read in large pieces, and long jobs never hold others.
+        """
+        elapsed, started = now - self._adapted_at, self._started_since
+        if started == 0:
+            return
+        lasts = elapsed * max(self._prefetch, self._places) / started
+        if lasts < SHORT_BUFFER:
+            self._prefetch = min(max(self._prefetch * 2, self._places), self._read_ahead)
+        elif lasts > 4 * SHORT_BUFFER:
+            self._prefetch //= 2
+        self._adapted_at, self._started_since = now, 0
+
+    # The way of a job through an executor.
+
+    def add(self, lock_token: str, claimed: Sequence[Claimed], claimed_at: float) -> None:
+        """Take in a claim; the best of all that wait is first."""
+        if not claimed:
+            return
+        self._held[lock_token] = {job.id for job in claimed}
+        self._claimed_at[lock_token] = claimed_at
+        self._waiting_of[lock_token] = len(claimed)
+        self.waiting += claimed
+        self.waiting.sort(key=lambda job: (-job.priority, job.run_at, job.id))
+
+    def oldest_claim(self) -> float:
+        """When the longest-waiting unstarted job was claimed."""
+        return min(self._claimed_at[lock_token] for lock_token in self._waiting_of)
+
+    def next_to_start(self) -> Claimed | None:
+        """The job to start now, if there is a place for it."""
+        if not self.waiting or len(self.running) >= self._places or self._runs_alone():
+            return None
+        if self.waiting[0].run_alone and self.running:
+            return None
+        self._started_since += 1
+        job = self.waiting.pop(0)
+        self._waiting_of[job.lock_token] -= 1
+        if not self._waiting_of[job.lock_token]:
+            del self._waiting_of[job.lock_token]
+        return job
+
+    def take_entry(self, job_id: int) -> int:
+        """A line of the board for this job."""
+        entry = self._entry_of[job_id] = self._free_entries.pop()
+        return entry
+
+    def give_back(self) -> None:
+        """What waits goes back unspent; jobs here are too long to hold any beside them."""
+        for job in self.waiting:
+            self.going_back.setdefault(job.lock_token, []).append(job.id)
+        self.waiting.clear()
+        self._waiting_of.clear()
+        self._prefetch = 0
+
+    def end(self, finished: Finished) -> None:
+        """A body has ended; its verdict is to be handed in."""
+        if self.running.pop(finished.job_id, None) is not None:
+            self.finished.append(finished)
+
+    def settle(
+        self, finished: Sequence[Finished], releases: Iterable[tuple[str, Sequence[int] | None]]
+    ) -> list[int]:
+        """The database has been told of these; returns the lines of the board that are free again."""
+        handed_in = {each.job_id for each in finished}
+        self.finished = [each for each in self.finished if each.job_id not in handed_in]
+        for each in finished:
+            self._drop(each.lock_token, each.job_id)
+        for lock_token, ids in releases:
+            for job_id in ids or ():
+                self._drop(lock_token, job_id)
+            self.going_back.pop(lock_token, None)
+        entries = [self._entry_of.pop(job_id) for job_id in handed_in if job_id in self._entry_of]
+        self._free_entries += entries
+        return entries
+
+    # What the supervisor knows.
+
+    @property
+    def tell_at(self) -> float:
+        """When the next claim is old enough to be told of."""
+        untold = (at for token, at in self._claimed_at.items() if token not in self._told)
+        return min(untold, default=float("inf")) + TELL_AFTER
+
+    def news(self, now: float) -> tuple[list[str], list[str]]:
+        """Tokens to be renewed from now on, and tokens that need it no more."""
+        held = [
+            token
+            for token, at in self._claimed_at.items()
+            if token not in self._told and now - at >= TELL_AFTER
+        ]
+        self._told.update(held)
+        dropped, self._dropped = self._dropped, []
+        return held, dropped
+
+    def compare(self, held: Mapping[str, frozenset[int]]) -> tuple[list[int], list[int]]:
+        """What the database says that we hold: returns the waiting and the running jobs that we lost.
+
+        What it says is ours twice in a row although nobody here knows of it goes back.
+        """
+        lost = {
+            job_id for token, ids in held.items() for job_id in self._held.get(token, set()) - ids
+        }
+        waiting = [job.id for job in self.waiting if job.id in lost]
+        self.waiting = [job for job in self.waiting if job.id not in lost]
+        self._waiting_of = Counter(job.lock_token for job in self.waiting)
+        for token in held:
+            for job_id in waiting:
+                self._drop(token, job_id)
+        orphans = {
+            job_id: token
+            for token, ids in held.items()
+            for job_id in ids - self._held.get(token, set())
+        }
+        for job_id in self._suspects & orphans.keys():
+            self.going_back.setdefault(orphans[job_id], []).append(job_id)
+        self._suspects = set(orphans)
+        return waiting, [job_id for job_id in lost if job_id in self.running]
+
+    def _drop(self, lock_token: str, job_id: int) -> None:
+        ids = self._held.get(lock_token)
+        if ids is None:
+            return
+        ids.discard(job_id)
+        if not ids:
+            del self._held[lock_token], self._claimed_at[lock_token]
+            if lock_token in self._told:
+                self._told.discard(lock_token)
+                self._dropped.append(lock_token)
+
+    def _runs_alone(self) -> bool:
+        return any(placed.execution.claimed.run_alone for placed in self.running.values())
+
+    def _is_reserved(self) -> bool:
+        """A job that must run alone is here: nothing more is taken until it is through."""
+        return self._runs_alone() or any(job.run_alone for job in self.waiting)

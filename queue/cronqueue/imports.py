@@ -1,0 +1,104 @@
+"""Loading the user's code: the files of the schedules folder, and modules named by the settings.
+
+A file that does not load is reported with its place; the others load all the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and where: file as given, line when it is known."""
+
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.message}"
+
+
+def source_files(folder: Path) -> list[Path]:
+    """The files of the folder that are loaded, by name; those that begin with `_` or `.` are not."""
+    return sorted(path for path in folder.glob("*.py") if path.name[0] not in "_.")
+
+
+def import_folder(folder: Path, package: str = "schedules") -> tuple[Fault, ...]:
+    """Execute every file of `folder` as the module `<package>.<stem>`; returns what went wrong."""
+    _make_package(folder, package)
+    faults = (
+        _attempt(str(path), partial(_execute, path, package)) for path in source_files(folder)
+    )
+    return tuple(fault for fault in faults if fault)
+
+
+def import_modules(names: Iterable[str]) -> tuple[Fault, ...]:
+    """Import the modules; returns what went wrong."""
+    faults = (_attempt(name, partial(importlib.import_module, name)) for name in names)
+    return tuple(fault for fault in faults if fault)
+
+
+def _make_package(folder: Path, package: str) -> None:
+    """Give the folder's files a package of their own, so that they can import one another."""
+    if package not in sys.modules:
+        module = types.ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules[package] = module
+
+
+def _execute(path: Path, package: str) -> None:
+    name = f"{package}.{path.stem}"
+    if name in sys.modules:  # a sibling has imported it already
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # a .py file always has a loader
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def _attempt(file: str, load: Callable[[], object]) -> Fault | None:
+    try:
+        load()
+    except KeyboardInterrupt:
+        raise
+    except (
+        BaseException
+    ) as error:  # a file may call sys.exit(): that is a fault of the file, not our end
+        return Fault(file, _line_in(file, error), _summary(error))
+    return None
+
+
+def _line_in(file: str, error: BaseException) -> int | None:
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return error.lineno
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file
+    ]
+    return lines[-1] if lines else None
+
+
+def _summary(error: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    except Exception:  # an exception whose own text raises
+        text = type(error).__name__
+    return text

@@ -1,0 +1,131 @@
+"""The job's own session: what is written through it commits together with the completion or not at all.
+
+PostgreSQL: the session lives in savepoints of an outer transaction of ours, so that `commit()` in the task
+cannot end it. SQLite has one writer at a time, and a job must not hold its place for as long as it runs:
+reads commit by themselves, what was added waits in memory, and everything is written at the finish.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from cronqueue.database import Database, OutcomeUnknown, is_disconnect
+from cronqueue.errors import CronqueueError
+from cronqueue.finish import Finished, Retention, finish
+
+
+class SessionMisuse(CronqueueError):
+    """The job's session was asked for something that it cannot do on this database."""
+
+
+class JobSession(Protocol):
+    """A session with the transaction around it."""
+
+    @property
+    def session(self) -> Session: ...
+
+    def finish(self, finished: Finished, retention: Retention) -> bool:
+        """Flush, finish the job, commit; all of it rolled back and False if the job is not ours any more.
+
+        Raises OutcomeUnknown when the connection breaks while it commits.
+        """
+
+    def abandon(self) -> None:
+        """Forget everything that was written."""
+
+
+def open_session(database: Database) -> JobSession:
+    """A session for the job that runs."""
+    return _PostgresSession(database) if database.is_postgresql else _SqliteSession(database)
+
+
+class _PostgresSession:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = database.engine.connect()
+        self._outer = self._connection.begin()
+        # The task's own timeout bounds how long this transaction may idle.
+        self._connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        self.session = Session(
+            self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+        )
+
+    def finish(self, finished: Finished, retention: Retention) -> bool:
+        try:
+            self.session.commit()
+            ours = bool(finish(self._database, self._connection, [finished], retention))
+            if ours:
+                self._commit()
+            return ours
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        self.session.close()
+        self._connection.close()  # rolls back what is open
+
+    def _commit(self) -> None:
+        try:
+            self._outer.commit()
+        except DBAPIError as error:
+            if is_disconnect(error):
+                raise OutcomeUnknown(f"connection lost during COMMIT: {error.orig}") from error
+            raise
+
+
+class _SqliteSession:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = database.engine.connect().execution_options(sched_begin=None)
+        self.session = _BufferedSession(self._connection)
+
+    def finish(self, finished: Finished, retention: Retention) -> bool:
+        try:
+            # To SQLAlchemy a transaction is open since the first read; to SQLite it begins here.
+            connection = self.session.connection()
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self.session.finishing = True
+            self.session.flush()
+            ours = bool(finish(self._database, connection, [finished], retention))
+            if ours:
+                self.session.commit()
+            return ours
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        self.session.close()
+        self._connection.close()
+
+
+class _BufferedSession(Session):
+    """Reads at once, writes at the finish."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection, autoflush=False, expire_on_commit=False)
+        self.finishing = False
+
+    def commit(self) -> None:
+        """Nothing, until the job completes."""
+        if self.finishing:
+            super().commit()
+
+    def flush(self, objects: Any = None) -> None:
+        if not self.finishing:
+            raise SessionMisuse(
+                "flush() in a job's session: SQLite has one writer, so what you add is written when the job"
+                " completes; leave out the flush, or use a session of your own"
+            )
+        super().flush(objects)
+
+    def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
+        if getattr(statement, "is_dml", False) and not self.finishing:
+            raise SessionMisuse(
+                "INSERT, UPDATE and DELETE through execute() in a job's session would keep SQLite's only"
+                " writer for as long as the job runs: add objects, or use a session of your own"
+            )
+        return super().execute(statement, *arguments, **options)

@@ -1,0 +1,57 @@
+"""Small things about processes that the standard library leaves open."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start_context(preload: list[str]) -> BaseContext:
+    """How executors are started: forked from a clean server where there is one, else spawned.
+
+    Never forked from the supervisor: it has connections, which a fork would share.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(preload)
+        return context
+    return multiprocessing.get_context("spawn")
+
+
+def end_with_parent() -> None:
+    """Be killed when the parent dies, where the kernel offers it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:  # it died before we asked
+            os._exit(1)
+
+
+def ignore_signals() -> None:
+    """Leave the terminal's and the service manager's signals to the supervisor."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def log_to(level: int) -> None:
+    """Log to standard error, in lines that people and machines read."""
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr, force=True
+    )
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process is stopped or a zombie: it can do nothing, and cannot tell."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("T", "t", "Z", "X")

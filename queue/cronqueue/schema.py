@@ -1,0 +1,119 @@
+"""The schema: which one the database has, whether it fits, and bringing it up.
+
+Migrations are Alembic's, inside this package, with a version table of their own. Concurrent upgrades
+queue up behind one lock. Only `upgrade` changes a server's schema; an SQLite file without tables is
+given them by whoever opens it first.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sqlalchemy import Connection, inspect, text
+
+from cronqueue.database import Database, shown
+from cronqueue.errors import ConfigurationError, SchemaMismatch
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# The schema that this release reads and writes; also the name of the newest migration.
+HEAD = "0001"
+VERSION_TABLE = "sched_schema_version"
+# The key of the advisory lock that serialises upgrades: the bytes of "schd".
+_UPGRADE_LOCK = 0x73636864
+
+Fit = Literal["ok", "empty", "old", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """Which schema a database has, and whether this release can use it."""
+
+    version: str | None
+    fit: Fit
+
+
+def upgrade(database: Database) -> SchemaState:
+    """Bring the schema to this release's version; returns what was there before."""
+    from alembic import command
+
+    with database.begin() as connection:
+        if database.is_postgresql:
+            connection.execute(
+                text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
+            )
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+        before = _state(connection)
+        if before.fit == "unknown":
+            raise SchemaMismatch(_explanation(database, before))
+        if before.fit != "ok":
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    return before
+
+
+def current(database: Database) -> SchemaState:
+    """Which schema the database has."""
+    with database.snapshot() as connection:
+        return _state(connection)
+
+
+def require(database: Database) -> None:
+    """Make sure that the schema fits; creates it in an empty SQLite file, else raises SchemaMismatch."""
+    state = current(database)
+    if state.fit == "empty" and not database.is_postgresql:
+        upgrade(database)
+    elif state.fit != "ok":
+        raise SchemaMismatch(_explanation(database, state))
+
+
+def sql(dialect: str, start: str | None = None) -> str:
+    """The statements of an upgrade, for people who run them by other means."""
+    from alembic import command
+
+    if dialect not in ("postgresql", "sqlite"):
+        raise ConfigurationError(f"there is no schema for {dialect!r}: postgresql or sqlite")
+    output = io.StringIO()
+    config = _config()
+    config.output_buffer = output
+    config.attributes["dialect"] = dialect
+    command.upgrade(config, f"{start}:head" if start else "head", sql=True)
+    return output.getvalue()
+
+
+def _state(connection: Connection) -> SchemaState:
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return SchemaState(None, "empty")
+    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    if version is None:
+        return SchemaState(None, "empty")
+    if version == HEAD:
+        return SchemaState(version, "ok")
+    return SchemaState(version, "old" if version < HEAD else "unknown")
+
+
+def _explanation(database: Database, state: SchemaState) -> str:
+    where = shown(database.url)
+    match state.fit:
+        case "empty":
+            return f"{where} has no tables yet: run `sched db upgrade`"
+        case "old":
+            return f"{where} has schema {state.version}, this release needs {HEAD}: run `sched db upgrade`"
+        case _:
+            return f"{where} has schema {state.version}, newer than {HEAD}: upgrade cronqueue on this machine"
+
+
+def _config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,179 @@
+"""Upkeep: what a supervisor owes the database, each duty at its own time.
+
+Renewals first, then everything else; a rescue only after uninterrupted contact. `now` is seconds of
+`clock.boottime`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from cronqueue import wakeup
+from cronqueue.children import Child
+from cronqueue.claim import Band, probe
+from cronqueue.clock import boottime
+from cronqueue.database import Database
+from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
+from cronqueue.prune import BATCH, expire, forget_workers, prune
+from cronqueue.registration import Presence, heartbeat
+from cronqueue.rescue import Death, rescue, return_jobs
+from cronqueue.settings import Settings
+
+log = logging.getLogger("cronqueue.worker")
+
+HEARTBEAT_PERIOD = 5.0
+EXPIRE_PERIOD = 5.0
+PRUNE_PERIOD = 60.0
+LOOK_PERIOD = 1.0
+# Between looks for lost leases, when none is known to run out sooner.
+LONGEST_RESCUE_PAUSE = 5.0
+SHORTEST_RESCUE_PAUSE = 0.2
+FORGET_WORKERS_AFTER = timedelta(days=1)
+
+
+class Upkeep:
+    """The duties of one supervisor."""
+
+    def __init__(self, database: Database, settings: Settings, band: Band) -> None:
+        self._database = database
+        self._settings = settings
+        self._band = band
+        self._contact = Contact()
+        self._renew_at = 0.0
+        self._look_at = 0.0
+        self._rescue_at = 0.0
+        self._heartbeat_at = 0.0
+        self._expire_at = 0.0
+        self._prune_at = boottime() + random.uniform(1, PRUNE_PERIOD)
+        self._deaths: list[tuple[str, Death]] = []
+
+    def died(self, worker_id: str, death: Death) -> None:
+        """An executor has ended out of order; its jobs go back as soon as the database is there."""
+        self._deaths.append((worker_id, death))
+
+    def turn(self, now: float, children: Sequence[Child], draining: bool) -> None:
+        """Do what is due. Raises what the database raises; then `lost_contact` is to be called."""
+        self._renew(now, [child for child in children if not child.is_frozen()])
+        self._return_jobs()
+        self._heartbeat(now, children, draining)
+        self._rescue(now)
+        self._housekeeping(now)
+
+    def probe(self, children: Sequence[Child]) -> float | None:
+        """Seconds until the next job is due for us; None if none waits."""
+        tasks = tuple(sorted({task for child in children for task in child.tasks}))
+        with self._database.snapshot() as connection:
+            due_in = probe(self._database, connection, self._band, tasks)
+        self._contact.touched(boottime())
+        return due_in
+
+    def lost_contact(self) -> None:
+        """The database failed us."""
+        self._contact.lost()
+
+    def next_duty(self, now: float) -> float:
+        """Seconds until the next duty."""
+        times = (
+            self._renew_at,
+            self._look_at,
+            self._rescue_at,
+            self._heartbeat_at,
+            self._expire_at,
+        )
+        return max(min(times) - now, 0.0)
+
+    def _renew(self, now: float, children: Sequence[Child]) -> None:
+        """Renew all leases; what stands on the boards is the time before the statement was sent."""
+        lease = self._settings.lease
+        tokens = {token for child in children for token in child.tokens}
+        if now >= self._renew_at:
+            if tokens:
+                self._share(renew(self._database, tokens, lease), children)
+            else:
+                self._database.server_now()
+            for child in children:
+                child.board.renewed_at = now
+            self._renew_at = now + renewal_period(lease)
+            self._look_at = now + LOOK_PERIOD
+        elif now >= self._look_at:
+            if tokens:
+                cancelled = look(self._database, tokens).cancelled
+                self._tell_cancelled(cancelled, children)
+            else:
+                self._database.server_now()
+            self._look_at = now + LOOK_PERIOD
+        else:
+            return
+        self._contact.touched(now)
+
+    def _share(self, renewal: Renewal, children: Sequence[Child]) -> None:
+        for child in children:
+            held = {token: ids for token, ids in renewal.held.items() if token in child.tokens}
+            if held:
+                child.send("held", held)
+        self._tell_cancelled(renewal.cancelled, children)
+
+    def _tell_cancelled(self, cancelled: frozenset[int], children: Sequence[Child]) -> None:
+        if cancelled:
+            for child in children:
+                child.send("cancel", sorted(cancelled))
+
+    def _return_jobs(self) -> None:
+        while self._deaths:
+            worker_id, death = self._deaths[0]
+            ids = return_jobs(self._database, worker_id, death)
+            if ids:
+                begun = len(death.started.intersection(ids))
+                log.warning(
+                    "%s: %d jobs go back, of which %d had begun", death.cause, len(ids), begun
+                )
+                wakeup.notify(self._database)
+            self._deaths.pop(0)
+
+    def _heartbeat(self, now: float, children: Sequence[Child], draining: bool) -> None:
+        if now < self._heartbeat_at:
+            return
+        present = [
+            _presence(child, self._settings, draining) for child in children if child.is_ready
+        ]
+        heartbeat(self._database, present)
+        self._heartbeat_at = now + HEARTBEAT_PERIOD
+
+    def _rescue(self, now: float) -> None:
+        if now < self._rescue_at:
+            return
+        if self._contact.unbroken_for(now) < renewal_period(self._settings.lease):
+            self._rescue_at = now + SHORTEST_RESCUE_PAUSE
+            return
+        rescued = rescue(self._database)
+        if rescued.ids:
+            log.warning(
+                "rescued %d jobs of workers that were not heard of: %s",
+                len(rescued.ids),
+                list(rescued.ids)[:10],
+            )
+            wakeup.notify(self._database)
+        pause = LONGEST_RESCUE_PAUSE
+        if rescued.expires_in is not None:
+            pause = min(max(rescued.expires_in, SHORTEST_RESCUE_PAUSE), LONGEST_RESCUE_PAUSE)
+        self._rescue_at = now + pause
+
+    def _housekeeping(self, now: float) -> None:
+        if now >= self._expire_at:
+            expire(self._database)
+            self._expire_at = now + EXPIRE_PERIOD
+        if now >= self._prune_at:
+            settings = self._settings
+            pruned = prune(self._database, settings.keep_finished, settings.keep_finished_count)
+            forget_workers(self._database, FORGET_WORKERS_AFTER)
+            self._prune_at = now + (0.1 if pruned >= BATCH else PRUNE_PERIOD)
+
+
+def _presence(child: Child, settings: Settings, draining: bool) -> Presence:
+    state = "draining" if draining or child.is_retiring else "running"
+    return Presence(
+        child.worker_id, "worker", child.spec.name, child.pid, state, settings, child.running
+    )

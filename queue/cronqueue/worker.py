@@ -1,0 +1,59 @@
+"""The worker: `sched worker`, or `Worker(...).run()` in a program of your own."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cronqueue.database import Database, shown
+from cronqueue.executor import ExecutorSpec
+from cronqueue.registration import default_name
+from cronqueue.settings import Loaded, load_settings, resolve_database_url
+from cronqueue.supervisor import Supervisor
+
+log = logging.getLogger("cronqueue.worker")
+
+
+class Worker:
+    """A supervisor with its executor processes.
+
+    Takes every setting of `cronqueue.settings.Settings` by name; what is not given is read from the
+    environment and the settings file. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        *,
+        burst: bool = False,
+        max_jobs: int | None = None,
+        loaded: Loaded | None = None,
+        **settings: Any,
+    ) -> None:
+        self.loaded = loaded or load_settings(settings, delayed_job_names=True)
+        self.burst = burst
+        self.max_jobs = max_jobs
+
+    def run(self) -> int:
+        """Work until TERM or INT (or until nothing is due, with `burst`); returns the exit code.
+
+        To be called in the main thread, in a program whose main module can be imported again.
+        """
+        settings = self.loaded.settings
+        url = resolve_database_url(self.loaded)
+        database = Database(url)
+        log.info("database %s", shown(database.url))
+        template = ExecutorSpec(
+            worker_id="",
+            name=settings.name or default_name(),
+            database_url=url,
+            settings=settings,
+            schedules=str((self.loaded.folder / settings.schedules).absolute()),
+            imports=settings.imports,
+            burst=self.burst,
+            max_jobs=self.max_jobs,
+            board_path="",
+            # Room for what runs, and for what has ended while the database was away.
+            board_entries=settings.concurrency + 2 * settings.read_ahead,
+            log_level=logging.getLogger("cronqueue").getEffectiveLevel(),
+        )
+        return Supervisor(template, database).run()
