@@ -190,18 +190,18 @@ class Executor:
         now = time.monotonic()
         times = [now + LONGEST_TURN, *self._interrupt_at.values()]
         if self._holdings.waiting:
-            times.append(self._holdings.oldest_claim() + LONGEST_UNSTARTED)
+            times.append(max(self._holdings.oldest_claim() + LONGEST_UNSTARTED, self._talk_at))
         times += [
             p.execution.soft_deadline
             for p in self._holdings.running.values()
             if p.execution.soft_deadline
         ]
         if self._abort_at is not None:
-            times.append(self._abort_at)
+            times.append(self._abort_at if now < self._abort_at else self._abort_at + ABORT_GRACE)
         if self._has_something_to_say(now):
             times.append(self._talk_at)
         if self._unknown_tokens:
-            times.append(self._unknown_at)
+            times.append(max(self._unknown_at, self._talk_at))
         times.append(self._holdings.tell_at)
         return max(min(times) - now, 0.0)
 
