@@ -69,6 +69,13 @@ def _moment_checks(*columns: str) -> list[CheckConstraint]:
     return checks
 
 
+def _partial(name: str, where: str, *columns: str, unique: bool = False) -> Index:
+    """An index that holds only the rows which its reader needs."""
+    condition = text(where)
+    keys = [text(column) if " " in column else column for column in columns]
+    return Index(name, *keys, unique=unique, postgresql_where=condition, sqlite_where=condition)
+
+
 class Job(Base, Generic[R]):
     """One row, one promise to run a task."""
 
@@ -140,91 +147,59 @@ class Job(Base, Generic[R]):
         ).ddl_if(dialect="sqlite"),
         *_moment_checks("run_at", "planned_for", "expires_at", "locked_until"),
         # Claim by a worker of all queues, and by one of some.
-        Index(
-            "sched_jobs_due",
-            text("priority DESC"),
-            "run_at",
-            "id",
-            postgresql_where=text("state = 'queued' AND NOT gated"),
-            sqlite_where=text("state = 'queued' AND NOT gated"),
+        _partial(
+            "sched_jobs_due", "state = 'queued' AND NOT gated", "priority DESC", "run_at", "id"
         ),
-        Index(
+        _partial(
             "sched_jobs_due_by_queue",
+            "state = 'queued' AND NOT gated",
             "queue",
-            text("priority DESC"),
+            "priority DESC",
             "run_at",
             "id",
-            postgresql_where=text("state = 'queued' AND NOT gated"),
-            sqlite_where=text("state = 'queued' AND NOT gated"),
         ),
         # Admission.
-        Index(
-            "sched_jobs_gated",
-            "run_at",
-            postgresql_where=text("state = 'queued' AND gated"),
-            sqlite_where=text("state = 'queued' AND gated"),
-        ),
+        _partial("sched_jobs_gated", "state = 'queued' AND gated", "run_at"),
         # Renewal and rescue. Without locked_until, so that renewing stays a heap-only update.
-        Index(
-            "sched_jobs_running",
-            "id",
-            postgresql_where=text("state = 'running'"),
-            sqlite_where=text("state = 'running'"),
-        ),
+        _partial("sched_jobs_running", "state = 'running'", "id"),
         # Workers that know a task which another did not.
-        Index(
+        _partial(
             "sched_jobs_unknown_task",
+            "state = 'held' AND held_reason = 'unknown_task'",
             "task",
-            text("priority DESC"),
+            "priority DESC",
             "run_at",
             "id",
-            postgresql_where=text("state = 'held' AND held_reason = 'unknown_task'"),
-            sqlite_where=text("state = 'held' AND held_reason = 'unknown_task'"),
         ),
         # Admission, when a guard is freed.
-        Index(
+        _partial(
             "sched_jobs_overlap",
+            "state = 'held' AND held_reason = 'overlap'",
             "guard",
             "planned_for",
-            postgresql_where=text("state = 'held' AND held_reason = 'overlap'"),
-            sqlite_where=text("state = 'held' AND held_reason = 'overlap'"),
         ),
         # The sweep that ends what came too late.
-        Index(
+        _partial(
             "sched_jobs_expiring",
+            "state IN ('queued', 'held') AND expires_at IS NOT NULL",
             "expires_at",
-            postgresql_where=text("state IN ('queued', 'held') AND expires_at IS NOT NULL"),
-            sqlite_where=text("state IN ('queued', 'held') AND expires_at IS NOT NULL"),
         ),
         # Reconciling and listing what a schedule still has to run.
-        Index(
+        _partial(
             "sched_jobs_scheduled",
+            "state IN ('queued', 'held') AND schedule IS NOT NULL",
             "schedule",
             "planned_for",
-            postgresql_where=text("state IN ('queued', 'held') AND schedule IS NOT NULL"),
-            sqlite_where=text("state IN ('queued', 'held') AND schedule IS NOT NULL"),
         ),
         # Pruning and lists.
-        Index(
-            "sched_jobs_finished",
-            "finished_at",
-            postgresql_where=text(_TERMINAL_SQL),
-            sqlite_where=text(_TERMINAL_SQL),
-        ),
-        Index(
-            "sched_jobs_unique_key",
-            "unique_key",
-            unique=True,
-            postgresql_where=text("unique_key IS NOT NULL"),
-            sqlite_where=text("unique_key IS NOT NULL"),
-        ),
-        Index(
+        _partial("sched_jobs_finished", _TERMINAL_SQL, "finished_at"),
+        _partial("sched_jobs_unique_key", "unique_key IS NOT NULL", "unique_key", unique=True),
+        _partial(
             "sched_jobs_guard_slot",
+            "guard IS NOT NULL AND slot IS NOT NULL",
             "guard",
             "slot",
             unique=True,
-            postgresql_where=text("guard IS NOT NULL AND slot IS NOT NULL"),
-            sqlite_where=text("guard IS NOT NULL AND slot IS NOT NULL"),
         ),
         {
             "sqlite_autoincrement": True,  # an id is never used again
@@ -321,12 +296,7 @@ class Occurrence(Base):
 
     __table_args__ = (
         *_moment_checks("planned_for"),
-        Index(
-            "sched_occurrences_job",
-            "job_id",
-            postgresql_where=text("job_id IS NOT NULL"),
-            sqlite_where=text("job_id IS NOT NULL"),
-        ),
+        _partial("sched_occurrences_job", "job_id IS NOT NULL", "job_id"),
     )
 
 
@@ -375,12 +345,7 @@ class Schedule(Base):
 
     __table_args__ = (
         CheckConstraint("state IN ('active', 'retired')", "state"),
-        Index(
-            "sched_schedules_refill",
-            "refill_at",
-            postgresql_where=text("state = 'active'"),
-            sqlite_where=text("state = 'active'"),
-        ),
+        _partial("sched_schedules_refill", "state = 'active'", "refill_at"),
         Index("sched_schedules_source", "source"),
     )
 
