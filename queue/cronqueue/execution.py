@@ -109,7 +109,7 @@ class Execution:
         self.task = find_task(claimed.task)
         self.interruption = Interruption()
         self.timeout = claimed.timeout or _seconds(self.task)
-        self.soft_deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        self.soft_deadline: float | None = None
         deadline = None
         if self.timeout is not None:
             deadline = claimed.locked_at + timedelta(seconds=self.timeout)
@@ -119,6 +119,12 @@ class Execution:
         self.on_limit: Callable[[float], None] = lambda seconds: None
         self._started = time.monotonic()
         self._result: Any = None
+
+    def begin(self) -> None:
+        """The body begins now."""
+        self._started = time.monotonic()
+        if self.timeout is not None:
+            self.soft_deadline = self._started + self.timeout
 
     @property
     def is_async(self) -> bool:

@@ -118,7 +118,9 @@ class Executor:
         self._pool = Pool(
             settings.concurrency,
             board,
-            lambda placed, executed: self._inbox.put((placed, executed)),
+            may_begin=self._may_begin,
+            begun=lambda placed: self._inbox.put(("begun",)),
+            ended=lambda placed, executed: self._inbox.put((placed, executed)),
         )
         self._tasks: tuple[str, ...] = ()
         self._lanes_known_at = float("-inf")
@@ -132,7 +134,7 @@ class Executor:
         self._unknown_at = float("-inf")
         self._pause = 0.0
         self._talk_at = float("-inf")
-        self._started = 0
+        self._ended = 0
         self._outcome_was_unknown = False
 
     def run(self) -> None:
@@ -146,13 +148,13 @@ class Executor:
             now = time.monotonic()
             self._board.beat_at = boottime()
             self._interrupt_overdue(now)
-            self._start_waiting(now)
+            self._feed_pool(now)
             if now >= self._talk_at:
                 self._exchange(now)
-                self._start_waiting(time.monotonic())
+                self._feed_pool(time.monotonic())
             self._tell_supervisor()
         announce("worker_stop", None)
-        self._send("done", self._started)
+        self._send("done", self._ended)
 
     # Step 1: the user's code.
 
@@ -209,6 +211,8 @@ class Executor:
         match item:
             case (Placed() as placed, Executed() as executed):
                 self._end(placed, executed)
+            case ("begun",):
+                pass  # its time limit is seen by looking at what runs
             case ("wake",):
                 self._hungry, self._told_idle, self._lanes = True, False, None
             case ("held", held):
@@ -223,10 +227,9 @@ class Executor:
                 self._interrupt(self._holdings.running, JobInterrupted)
 
     def _end(self, placed: Placed, executed: Executed) -> None:
-        if not placed.execution.is_async:
-            self._pool.thread_is_free()
         job_id = executed.finished.job_id
         self._interrupt_at.pop(job_id, None)
+        self._ended += 1
         self._holdings.end(executed.finished)
         if executed.written:
             for entry in self._holdings.settle([executed.finished], ()):
@@ -242,16 +245,28 @@ class Executor:
                 del self._interrupt_at[job_id]
                 placed.execution.interruption.fire(JobInterrupted)
 
-    def _start_waiting(self, now: float) -> None:
-        if self._draining or not self._leases_are_fresh():
+    def _feed_pool(self, now: float) -> None:
+        """Offer what waits, the best first."""
+        first = self._pool.first_offered()
+        if first is not None and (
+            not self._may_begin()
+            or self._holdings.is_better(first)
+            or self._holdings.age(first, now) >= LONGEST_UNSTARTED
+        ):
+            for placed in self._pool.withdraw():
+                self._holdings.take_back(placed)
+        if not self._may_begin():
             return
-        while (claimed := self._holdings.next_to_start()) is not None:
-            placed = Placed(
-                Execution(claimed, self._surroundings), self._holdings.take_entry(claimed.id)
-            )
+        while (claimed := self._holdings.next_to_offer()) is not None:
+            entry = self._holdings.take_entry(claimed.id)
+            placed = Placed(Execution(claimed, self._surroundings), entry)
             self._holdings.running[claimed.id] = placed
-            self._started += 1
-            self._pool.start(placed)
+            self._pool.offer(placed)
+        self._pool.fill()
+
+    def _may_begin(self) -> bool:
+        """Whether bodies may begin. Asked in every thread of the pool."""
+        return not self._draining and self._leases_are_fresh()
 
     def _leases_are_fresh(self) -> bool:
         """After a renewal every lease lasts two thirds of its length at least; then we know nothing."""
@@ -280,10 +295,9 @@ class Executor:
     def _room(self) -> int:
         if self._draining or not self._hungry or not self._leases_are_fresh():
             return 0
-        room = self._holdings.room()
+        room = self._holdings.room(self._pool.offered())
         if self._spec.max_jobs is not None:
-            left = self._spec.max_jobs - self._started - len(self._holdings.waiting)
-            room = min(room, left)
+            room = min(room, self._spec.max_jobs - self._ended - self._holdings.unfinished())
         return room
 
     def _exchange(self, now: float) -> None:
@@ -423,7 +437,7 @@ class Executor:
         if self._abort_at is not None and time.monotonic() >= self._abort_at:
             self._leave_behind()
         if self._holdings.is_empty():
-            if self._spec.max_jobs is not None and self._started >= self._spec.max_jobs:
+            if self._spec.max_jobs is not None and self._ended >= self._spec.max_jobs:
                 return True
             return self._draining or (self._spec.burst and not self._hungry)
         # Without a database there is nobody to tell: the leases will run out.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from cronqueue.claim import Claimed
 from cronqueue.finish import Finished
@@ -38,12 +39,18 @@ class Holdings:
         self._dropped: list[str] = []
         self._waiting_of: Counter[str] = Counter()
         self._adapted_at = float("-inf")
-        self._started_since = 0
+        self._ended_since = 0
         self._suspects: set[int] = set()
+        #: Jobs in hand that must run with nothing beside them.
+        self._alone: set[int] = set()
 
     def is_empty(self) -> bool:
         """Whether nothing is in hand."""
         return not (self.waiting or self.running or self.finished or self.going_back)
+
+    def unfinished(self) -> int:
+        """How many jobs are claimed and have not ended."""
+        return len(self.waiting) + len(self.running)
 
     # How much to claim.
 
@@ -51,9 +58,12 @@ class Holdings:
         """Places where a job could start at once."""
         return self._places - len(self.running) - len(self.waiting)
 
-    def room(self) -> int:
-        """How many jobs to claim now: the free places, and a buffer while jobs are short."""
-        if len(self.waiting) > self._prefetch // 2 or self._is_reserved():
+    def room(self, offered: int) -> int:
+        """How many jobs to claim now: the free places, and a buffer while jobs are short.
+
+        `offered` jobs are with the pool already, but have not begun.
+        """
+        if len(self.waiting) + offered > self._prefetch // 2 or self._is_reserved():
             return 0
         wanted = self.free_places() + self._prefetch
         return max(min(wanted, self._read_ahead, len(self._free_entries) - len(self.waiting)), 0)
@@ -63,15 +73,15 @@ class Holdings:
 
         So a long queue of short jobs is read in large pieces, and long jobs never hold others.
         """
-        elapsed, started = now - self._adapted_at, self._started_since
-        if started == 0:
+        elapsed, ended = now - self._adapted_at, self._ended_since
+        if ended == 0:
             return
-        lasts = elapsed * max(self._prefetch, self._places) / started
+        lasts = elapsed * max(self._prefetch, self._places) / ended
         if lasts < SHORT_BUFFER:
             self._prefetch = min(max(self._prefetch * 2, self._places), self._read_ahead)
         elif lasts > 4 * SHORT_BUFFER:
             self._prefetch //= 2
-        self._adapted_at, self._started_since = now, 0
+        self._adapted_at, self._ended_since = now, 0
 
     # The way of a job through an executor.
 
@@ -82,25 +92,44 @@ class Holdings:
         self._held[lock_token] = {job.id for job in claimed}
         self._claimed_at[lock_token] = claimed_at
         self._waiting_of[lock_token] = len(claimed)
+        self._alone.update(job.id for job in claimed if job.run_alone)
         self.waiting += claimed
-        self.waiting.sort(key=lambda job: (-job.priority, job.run_at, job.id))
+        self.waiting.sort(key=_rank)
+
+    def is_better(self, placed: Placed) -> bool:
+        """Whether a waiting job must run before this one."""
+        return bool(self.waiting) and self.waiting[0].priority > placed.execution.claimed.priority
+
+    def age(self, placed: Placed, now: float) -> float:
+        """Seconds since it was claimed."""
+        return now - self._claimed_at.get(placed.execution.claimed.lock_token, now)
 
     def oldest_claim(self) -> float:
         """When the longest-waiting unstarted job was claimed."""
         return min(self._claimed_at[lock_token] for lock_token in self._waiting_of)
 
-    def next_to_start(self) -> Claimed | None:
-        """The job to start now, if there is a place for it."""
-        if not self.waiting or len(self.running) >= self._places or self._runs_alone():
+    def next_to_offer(self) -> Claimed | None:
+        """The job to be offered to the pool now: as many as run, and the buffer behind them."""
+        if not self.waiting or self._runs_alone():
+            return None
+        if len(self.running) >= self._places + self._prefetch:
             return None
         if self.waiting[0].run_alone and self.running:
             return None
-        self._started_since += 1
         job = self.waiting.pop(0)
         self._waiting_of[job.lock_token] -= 1
         if not self._waiting_of[job.lock_token]:
             del self._waiting_of[job.lock_token]
         return job
+
+    def take_back(self, placed: Placed) -> None:
+        """The pool has not begun it: it waits again."""
+        job = placed.execution.claimed
+        del self.running[job.id]
+        self._free_entries.append(self._entry_of.pop(job.id))
+        self._waiting_of[job.lock_token] += 1
+        self.waiting.append(job)
+        self.waiting.sort(key=_rank)
 
     def take_entry(self, job_id: int) -> int:
         """A line of the board for this job."""
@@ -117,6 +146,7 @@ class Holdings:
 
     def end(self, finished: Finished) -> None:
         """A body has ended; its verdict is to be handed in."""
+        self._ended_since += 1
         if self.running.pop(finished.job_id, None) is not None:
             self.finished.append(finished)
 
@@ -180,6 +210,7 @@ class Holdings:
         return waiting, [job_id for job_id in lost if job_id in self.running]
 
     def _drop(self, lock_token: str, job_id: int) -> None:
+        self._alone.discard(job_id)
         ids = self._held.get(lock_token)
         if ids is None:
             return
@@ -191,8 +222,13 @@ class Holdings:
                 self._dropped.append(lock_token)
 
     def _runs_alone(self) -> bool:
-        return any(placed.execution.claimed.run_alone for placed in self.running.values())
+        return not self._alone.isdisjoint(self.running)
 
     def _is_reserved(self) -> bool:
         """A job that must run alone is here: nothing more is taken until it is through."""
-        return self._runs_alone() or any(job.run_alone for job in self.waiting)
+        return bool(self._alone)
+
+
+def _rank(job: Claimed) -> tuple[int, datetime, int]:
+    """The order in which jobs run: higher priority, earlier run_at, lower id."""
+    return (-job.priority, job.run_at, job.id)

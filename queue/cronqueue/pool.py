@@ -1,6 +1,7 @@
 """The pool: where bodies run. Plain functions in threads, `async def` in one event loop.
 
-Both share one number of places. Threads and loop are started when first needed.
+Both share one number of places. More may be offered than there are places: a thread that ends a body goes
+on with the next one offered by itself, while the process's main thread is busy with the database.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,51 +28,121 @@ class Placed:
 
 
 class Pool:
-    """Runs executions, and hands back each as it ends."""
+    """Runs executions in the order in which they were offered, and tells of each as it ends.
+
+    `may_begin` is asked before each body: while it says no, nothing begins. `begun` is told of bodies
+    that have a time limit, `ended` of all.
+    """
 
     def __init__(
-        self, places: int, board: Board, ended: Callable[[Placed, Executed], None]
+        self,
+        places: int,
+        board: Board,
+        *,
+        may_begin: Callable[[], bool],
+        begun: Callable[[Placed], None],
+        ended: Callable[[Placed, Executed], None],
     ) -> None:
-        self.places = places
+        self._places = places
         self._board = board
+        self._may_begin = may_begin
+        self._begun = begun
         self._ended = ended
-        self._work: queue.SimpleQueue[Placed] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._offered: deque[Placed] = deque()
+        self._active = 0
+        self._parked: queue.SimpleQueue[Placed] = queue.SimpleQueue()
+        self._parked_threads = 0
         self._threads = 0
-        self._busy_threads = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def start(self, placed: Placed) -> None:
-        """Run it; the caller knows that there is a place."""
+    def offer(self, placed: Placed) -> None:
+        """Run it as soon as there is a place for it."""
+        with self._lock:
+            self._offered.append(placed)
+        self.fill()
+
+    def fill(self) -> None:
+        """Begin what was offered, as far as there are places."""
+        while (placed := self._take()) is not None:
+            self._hand_over(placed)
+
+    def first_offered(self) -> Placed | None:
+        """What begins next; None when nothing waits for a place."""
+        try:
+            return self._offered[0]
+        except IndexError:
+            return None
+
+    def offered(self) -> int:
+        """How many wait for a place."""
+        return len(self._offered)
+
+    def withdraw(self) -> list[Placed]:
+        """Take back everything that has not begun."""
+        with self._lock:
+            withdrawn = list(self._offered)
+            self._offered.clear()
+        return withdrawn
+
+    def _take(self) -> Placed | None:
+        """The next body to begin, its place taken."""
+        with self._lock:
+            if not self._offered or self._active >= self._places or not self._may_begin():
+                return None
+            self._active += 1
+            return self._offered.popleft()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._active -= 1
+
+    def _hand_over(self, placed: Placed) -> None:
         if placed.execution.is_async:
             loop = self._event_loop()
             loop.call_soon_threadsafe(self._start_task, loop, placed)
             return
-        self._busy_threads += 1
-        if self._busy_threads > self._threads:
-            self._threads += 1
+        with self._lock:
+            is_parked = self._parked_threads > 0
+            self._parked_threads -= is_parked
+            self._threads += not is_parked
+        if is_parked:
+            self._parked.put(placed)
+        else:
             # A daemon: a body that cannot be interrupted must not keep the process from ending.
+            name = f"sched-job-{self._threads}"
             threading.Thread(
-                target=self._run_thread, name=f"sched-job-{self._threads}", daemon=True
+                target=self._run_thread, args=(placed,), name=name, daemon=True
             ).start()
-        self._work.put(placed)
 
-    def thread_is_free(self) -> None:
-        """The owner has taken back a plain function's execution."""
-        self._busy_threads -= 1
-
-    def _run_thread(self) -> None:
+    def _run_thread(self, first: Placed) -> None:
+        following: Placed | None = first
         while True:
-            placed = self._work.get()
+            if following is None:
+                following = self._parked.get()
+            placed = following
             self._begin(placed)
-            executed = placed.execution.run()
-            self._board.end_body(placed.entry)
-            self._ended(placed, executed)
+            self._end(placed, placed.execution.run())
+            following = self._next_here()
+
+    def _next_here(self) -> Placed | None:
+        """The next plain function for this thread; None, and the thread counts as parked."""
+        while (placed := self._take()) is not None:
+            if not placed.execution.is_async:
+                return placed
+            self._hand_over(placed)
+        with self._lock:
+            self._parked_threads += 1
+        return None
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="sched-loop", daemon=True).start()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._loop.run_forever, name="sched-loop", daemon=True
+                ).start()
         return self._loop
 
     def _start_task(self, loop: asyncio.AbstractEventLoop, placed: Placed) -> None:
@@ -80,13 +152,24 @@ class Pool:
 
     async def _run_task(self, placed: Placed) -> None:
         self._begin(placed)
-        executed = await placed.execution.run_async()
-        self._board.end_body(placed.entry)
-        self._ended(placed, executed)
+        self._end(placed, await placed.execution.run_async())
+        self.fill()
 
     def _begin(self, placed: Placed) -> None:
-        job_id, hard = placed.execution.claimed.id, placed.execution.hard_timeout
-        placed.execution.on_limit = lambda seconds: self._board.begin(
-            placed.entry, job_id, boottime() + seconds
-        )
-        self._board.begin(placed.entry, job_id, None if hard is None else boottime() + hard)
+        execution = placed.execution
+        job_id, entry = execution.claimed.id, placed.entry
+        execution.on_limit = lambda seconds: self._limit(placed, seconds)
+        execution.begin()
+        hard = execution.hard_timeout
+        self._board.begin(entry, job_id, None if hard is None else boottime() + hard)
+        if hard is not None:
+            self._begun(placed)
+
+    def _limit(self, placed: Placed, seconds: float) -> None:
+        self._board.begin(placed.entry, placed.execution.claimed.id, boottime() + seconds)
+        self._begun(placed)
+
+    def _end(self, placed: Placed, executed: Executed) -> None:
+        self._board.end_body(placed.entry)
+        self._leave()
+        self._ended(placed, executed)
