@@ -1,0 +1,72 @@
+# Everything lives in .venv, made from constraints.txt: exact versions, checked by hash.
+
+MAKEFLAGS += --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+# The first Python that is new enough and can make a venv; `make PYTHON=/path/to/python3.12` names another.
+USABLE = import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c '$(USABLE)' 2>/dev/null && { echo "$$python"; break; }; done)
+# Versions are resolved on the oldest Python: what runs there runs on the newer ones.
+LOCK_PYTHON ?= python3.11
+
+PIP = .venv/bin/python -m pip --quiet --quiet
+# Passed on to pytest: make test ARGS='-k retry -x'
+ARGS ?=
+
+.PHONY: help run test lint types check format wheel lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.installed ## Start schema, daemon, worker and web on the example schedules
+	@exec .venv/bin/sched up
+
+test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL
+	@.venv/bin/python -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+lint: .venv/.installed ## Check style and likely faults
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+
+types: .venv/.installed ## Check types, strictly
+	@.venv/bin/mypy
+
+check: lint types test ## Run lint, types and test
+
+format: .venv/.installed ## Put the code into shape
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+wheel: .venv/.installed ## Build the source archive, and from it the wheel, in dist/
+	@rm -rf dist
+	@.venv/bin/python -m build --no-isolation --outdir dist
+
+lock: ## Pin the newest versions that pyproject.toml allows in constraints.txt
+	@"$(LOCK_PYTHON)" -m venv --clear build/lock
+	@build/lock/bin/python -m pip --quiet --quiet install pip-tools==7.6.2
+	@build/lock/bin/python -c 'import tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
+	| CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/python -m piptools compile \
+		--quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+		--all-extras --output-file constraints.txt pyproject.toml -
+
+clean: ## Remove all that make has made, .venv too; databases stay
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# New versions: a new .venv, so that nothing old stays in it.
+.venv/.locked: constraints.txt
+	@python="$(PYTHON)"; "$$python" -c '$(USABLE)' 2>/dev/null || { echo "$(NO_PYTHON)" >&2; exit 1; }; \
+	echo "Making .venv with $$python (takes a minute)"; \
+	"$$python" -m venv --clear .venv
+	@$(PIP) install --require-hashes --requirement constraints.txt
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian, Ubuntu: apt install python3-venv); \
+make PYTHON=/path/to/python names one.

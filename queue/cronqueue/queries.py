@@ -1,0 +1,287 @@
+"""What operators see of the jobs: lists, one job, counts, failures in groups.
+
+Lists never fetch arguments, results or tracebacks, which may be large. All times are aware, in UTC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+
+from cronqueue.database import Database, read_now
+from cronqueue.models import STATES, Attempt, Job
+
+AnySelect = Select[*tuple[Any, ...]]
+
+# Of a traceback, what is looked at for the line that names the exception.
+_TAIL = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which jobs are meant; what is left empty does not matter.
+
+    `due`: queued ones whose time has come. `due_before`: those whose `run_at` comes before that time
+    while they wait. `since`: those that were created from then on.
+    """
+
+    ids: tuple[int, ...] = ()
+    states: tuple[str, ...] = ()
+    queue: str | None = None
+    task: str | None = None
+    schedule: str | None = None
+    due: bool = False
+    due_before: datetime | None = None
+    since: datetime | None = None
+
+    @property
+    def in_running_order(self) -> bool:
+        """Whether lists show these jobs as they will run, instead of the newest first."""
+        return self.due or self.due_before is not None or self.states == ("queued",)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A row of `sched_jobs` without its large columns."""
+
+    id: int
+    task: str
+    queue: str
+    priority: int
+    state: str
+    run_at: datetime
+    attempts: int
+    max_attempts: int
+    claims: int
+    locked_by: str | None
+    worker_id: str | None
+    locked_at: datetime | None
+    locked_until: datetime | None
+    failed_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    reason: str | None
+    key: str | None
+    key_until: str | None
+    unique_key: str | None
+    origin: str
+    batch_id: str | None
+    schedule: str | None
+    planned_for: datetime | None
+    guard: str | None
+    slot: int | None
+    gated: bool
+    expires_at: datetime | None
+    held_reason: str | None
+    pinned: bool
+    cancel_requested_at: datetime | None
+    rescues: int
+    refunds: int
+    run_alone: bool
+    timeout: float | None
+    v: int
+    progress_json: str | None
+    tags_json: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether only a free worker is missing."""
+        return self.state == "queued" and self.run_at <= now
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One try at a job that did not succeed."""
+
+    attempt: int
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime
+    outcome: str
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """Everything about one job."""
+
+    row: JobRow
+    args_json: str
+    result_json: str | None
+    last_error: str | None
+    attempts: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failed jobs of one task whose last error reads the same."""
+
+    task: str
+    error: str
+    count: int
+    first_at: datetime | None
+    last_at: datetime | None
+    example_id: int
+
+
+def select_jobs(database: Database, chosen: Filter, limit: int | None = 50) -> list[JobRow]:
+    """The jobs, newest first; waiting ones in the order in which they will run."""
+    with database.snapshot() as connection:
+        statement = _where(select(*_COLUMNS), chosen, read_now(database, connection)).limit(limit)
+        order = _RUNNING_ORDER if chosen.in_running_order else (Job.id.desc(),)
+        return [_as_job(row) for row in connection.execute(statement.order_by(*order))]
+
+
+def select_ids(
+    database: Database, chosen: Filter, *, after: int = 0, limit: int = 500
+) -> list[int]:
+    """The ids of the jobs above `after`, ascending: a page for an act on all of them."""
+    with database.snapshot() as connection:
+        statement = _where(select(Job.id), chosen, read_now(database, connection))
+        page = statement.where(Job.id > after).order_by(Job.id).limit(limit)
+        return list(connection.execute(page).scalars())
+
+
+def count_jobs(database: Database, chosen: Filter = Filter()) -> int:
+    """How many jobs there are."""
+    with database.snapshot() as connection:
+        now = read_now(database, connection)
+        statement = _where(select(func.count()).select_from(Job), chosen, now)
+        count: int = connection.execute(statement).scalar_one()
+    return count
+
+
+def counts_by_state(database: Database, chosen: Filter = Filter()) -> dict[str, int]:
+    """How many jobs are in each state; every state is there."""
+    with database.snapshot() as connection:
+        columns: AnySelect = select(Job.state, func.count().label("jobs"))
+        statement = _where(columns, chosen, read_now(database, connection))
+        rows = connection.execute(statement.group_by(Job.state))
+        found: dict[str, int] = {row.state: row.jobs for row in rows}
+    return {state: found.get(state, 0) for state in STATES}
+
+
+def find_job(database: Database, job_id: int) -> JobDetails:
+    """One job with its arguments, result and errors; raises LookupError."""
+    large = (Job.args_json, Job.result_json, Job.last_error)
+    with database.snapshot() as connection:
+        row = connection.execute(select(*_COLUMNS, *large).where(Job.id == job_id)).one_or_none()
+        if row is None:
+            raise LookupError(f"there is no job {job_id}: deleted, or pruned after its retention")
+        args_json, result_json, last_error = row[-3:]
+        attempts = _attempts(connection, job_id)
+    return JobDetails(_as_job(row[:-3]), args_json, result_json, last_error, attempts)
+
+
+def attempts_of(database: Database, job_id: int) -> tuple[AttemptRow, ...]:
+    """The tries at a job that did not succeed, in order. One that was retried counts from 1 again."""
+    with database.snapshot() as connection:
+        return _attempts(connection, job_id)
+
+
+def failures(database: Database, chosen: Filter = Filter()) -> list[FailureGroup]:
+    """Failed jobs by task and by the line that names their exception; the largest group first."""
+    with database.snapshot() as connection:
+        tail = _tail_of(database, Job.last_error)
+        columns = (
+            Job.task,
+            tail,
+            func.count(),
+            func.min(Job.failed_at),
+            func.max(Job.failed_at),
+            func.max(Job.id),
+        )
+        statement = _where(select(*columns), chosen, read_now(database, connection))
+        statement = statement.where(Job.state == "failed").group_by(Job.task, tail)
+        found = [
+            FailureGroup(task, error_line(text), count, first, last, example)
+            for task, text, count, first, last, example in connection.execute(statement)
+        ]
+    return sorted(_merged(found), key=lambda group: (-group.count, group.task, group.error))
+
+
+def error_line(error: str | None) -> str:
+    """Of a traceback the line that names the exception; of any other text the last line."""
+    lines = [line.rstrip() for line in (error or "").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    for line in lines[frames[-1] + 1 :] if frames else ():
+        # A message may have lines of its own: the exception's name stands before the first of them.
+        if _HEADLINE.match(line):
+            return line
+    return lines[-1]
+
+
+_NAMES = tuple(each.name for each in fields(JobRow))
+_COLUMNS = tuple(getattr(Job, name) for name in _NAMES)
+_RUNNING_ORDER = (Job.priority.desc(), Job.run_at, Job.id)
+_HEADLINE = re.compile(r"[^\W\d][\w.]*(:|$)")
+_WAITING = ("queued", "held")
+
+
+def _where(statement: AnySelect, chosen: Filter, now: datetime) -> AnySelect:
+    return statement.where(*_conditions(chosen, now))
+
+
+def _conditions(chosen: Filter, now: datetime) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if chosen.ids:
+        conditions.append(Job.id.in_(chosen.ids))
+    if chosen.states:
+        conditions.append(Job.state.in_(chosen.states))
+    for column, value in (
+        (Job.queue, chosen.queue),
+        (Job.task, chosen.task),
+        (Job.schedule, chosen.schedule),
+    ):
+        if value is not None:
+            conditions.append(column == value)
+    if chosen.due:
+        unexpired = or_(Job.expires_at.is_(None), Job.expires_at > now)
+        conditions += [Job.state == "queued", Job.run_at <= now, unexpired]
+    if chosen.due_before is not None:
+        conditions += [Job.state.in_(_WAITING), Job.run_at < chosen.due_before]
+    if chosen.since is not None:
+        conditions.append(Job.created_at >= chosen.since)
+    return conditions
+
+
+def _as_job(values: Iterable[Any]) -> JobRow:
+    return JobRow(**dict(zip(_NAMES, values, strict=True)))
+
+
+def _attempts(connection: Connection, job_id: int) -> tuple[AttemptRow, ...]:
+    columns = [getattr(Attempt, each.name) for each in fields(AttemptRow)]
+    statement = select(*columns).where(Attempt.job_id == job_id).order_by(Attempt.id)
+    return tuple(AttemptRow(*row) for row in connection.execute(statement))
+
+
+def _tail_of(database: Database, column: Any) -> ColumnElement[Any]:
+    if database.is_postgresql:
+        return func.right(column, _TAIL)
+    return func.substr(column, -_TAIL)
+
+
+def _merged(groups: list[FailureGroup]) -> list[FailureGroup]:
+    """Groups whose line is the same, although the frames above it differ, are one."""
+    merged: dict[tuple[str, str], FailureGroup] = {}
+    for group in groups:
+        known = merged.get((group.task, group.error))
+        if known is not None:
+            group = FailureGroup(  # noqa: PLW2901
+                group.task,
+                group.error,
+                known.count + group.count,
+                min(filter(None, (known.first_at, group.first_at)), default=None),
+                max(filter(None, (known.last_at, group.last_at)), default=None),
+                max(known.example_id, group.example_id),
+            )
+        merged[group.task, group.error] = group
+    return list(merged.values())

@@ -1,0 +1,382 @@
+"""APScheduler 3 triggers, taken over by value.
+
+Its own classes are stored by what was said in them and computed here: APScheduler's answers depend on when
+it is asked (defaults of "now", fires of the other half of an OrTrigger, overlaps of the clock), it drops
+days whose time the clock skips, and an AndTrigger may search for ever. A class that it does not bring
+along is asked itself, so only a process that has loaded the schedule file can compute it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import count, islice
+from typing import Any, cast
+
+from cronqueue.errors import DefinitionError
+from cronsched.cronexpr import LONGEST_PAUSE_YEARS, REFERENCE
+from cronsched.timezones import DstGap, DstOverlap, WallClock, check_zone
+from cronsched.triggers import (
+    EPOCH,
+    Bounded,
+    Every,
+    Meeting,
+    Once,
+    OpaqueTrigger,
+    SearchExhausted,
+    Spec,
+    Trigger,
+    Union,
+    check_aware,
+    next_after,
+    whole_second,
+)
+
+_SECOND = timedelta(seconds=1)
+_MICROSECOND = timedelta(microseconds=1)
+# A start that APScheduler took from the clock was taken while the file was being read.
+_LOADING_TIME = timedelta(seconds=60)
+_CRON_FIELDS = ("year", "month", "day", "week", "day_of_week", "hour", "minute", "second")
+# Steps from a trigger's own beginning to the time that is asked for.
+_CATCHING_UP = 100_000
+_PLAIN_TYPES = (str, int, float, bool, type(None), datetime, date, time, timedelta)
+
+
+@dataclass(frozen=True, slots=True)
+class ApsCron:
+    """APScheduler's CronTrigger: weekday 0 is Monday, all fields must hold; on the clock of its zone."""
+
+    fields: tuple[str, ...]
+    tz: str
+    dst_gap: DstGap = "shift"
+    dst_overlap: DstOverlap = "first"
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        named = dict(zip(_CRON_FIELDS, self.fields, strict=True))
+        fixed = not named["hour"].startswith("*") and not named["minute"].startswith("*")
+        clock = WallClock(self.tz, self.dst_gap, self.dst_overlap)
+        return clock.instants(self.times, whole_second(start), whole_second(end), fixed=fixed)
+
+    def times(self, start: datetime) -> Iterator[datetime]:
+        """Naive wall-clock times from `start` on."""
+        from apscheduler.triggers.cron import CronTrigger
+
+        named = dict(zip(_CRON_FIELDS, self.fields, strict=True))
+        wall = start.replace(tzinfo=UTC)
+        while True:
+            # Without an end it would walk to the year 9999 for a date that never comes.
+            last = wall.replace(year=min(wall.year + LONGEST_PAUSE_YEARS, 9998), day=1)
+            trigger = CronTrigger(**named, timezone=UTC, end_date=last)
+            found = trigger.get_next_fire_time(None, wall)
+            if found is None:
+                return
+            yield found.replace(tzinfo=None)
+            wall = found + _SECOND
+
+    def spec(self) -> Spec:
+        return {
+            "kind": "apscheduler.cron",
+            "fields": list(self.fields),
+            "tz": self.tz,
+            "dst_gap": self.dst_gap,
+            "dst_overlap": self.dst_overlap,
+        }
+
+    def describe(self) -> str:
+        said = [
+            f"{name}={text}"
+            for name, text in zip(_CRON_FIELDS, self.fields, strict=True)
+            if text != "*"
+        ]
+        return f"cron {', '.join(said) or 'every second'} ({self.tz})"
+
+
+@dataclass(frozen=True, slots=True)
+class ApsCalendar:
+    """APScheduler's CalendarIntervalTrigger: `months`, then `days`, added to a date again and again.
+
+    A month without the day of the start is left out, as APScheduler does. A day whose time the clock
+    skips is kept: it runs at the end of the gap.
+    """
+
+    first: date
+    months: int
+    days: int
+    at: time
+    tz: str
+    dst_gap: DstGap = "shift"
+    dst_overlap: DstOverlap = "first"
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        clock = WallClock(self.tz, self.dst_gap, self.dst_overlap)
+        return clock.instants(self.times, whole_second(start), whole_second(end), fixed=True)
+
+    def times(self, start: datetime) -> Iterator[datetime]:
+        """Naive wall-clock times from `start` on."""
+        day: date | None = self._day_near(start.date())
+        while day is not None:
+            wall = datetime.combine(day, self.at)
+            if wall >= start:
+                yield wall
+            day = self._following(day)
+
+    def _day_near(self, day: date) -> date:
+        if self.months or day <= self.first:
+            return self.first
+        return self.first + (day - self.first) // timedelta(self.days) * timedelta(self.days)
+
+    def _following(self, day: date) -> date | None:
+        for months in count(self.months, max(self.months, 1)):
+            year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+            if year >= 9998:
+                return None
+            try:
+                return date(year, month + 1, day.day) + timedelta(self.days)
+            except ValueError:  # this month has no such day: one interval further
+                continue
+        return None
+
+    def spec(self) -> Spec:
+        return {
+            "kind": "apscheduler.calendar",
+            "first": self.first.isoformat(),
+            "months": self.months,
+            "days": self.days,
+            "at": self.at.isoformat(),
+            "tz": self.tz,
+            "dst_gap": self.dst_gap,
+            "dst_overlap": self.dst_overlap,
+        }
+
+    def describe(self) -> str:
+        steps = [
+            f"{size} {unit}"
+            for size, unit in ((self.months, "months"), (self.days, "days"))
+            if size
+        ]
+        return f"every {' and '.join(steps)} from {self.first} at {self.at} ({self.tz})"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A trigger of a class that APScheduler does not bring along; it is asked itself."""
+
+    trigger: Any
+    class_name: str
+    state: tuple[tuple[str, str], ...] = field(default=())
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Raises SearchExhausted when the trigger does not advance."""
+        moment = whole_second(start)
+        while (instant := self._first_from(moment)) is not None and instant < end:
+            yield instant
+            moment = instant + _SECOND
+
+    def _first_from(self, moment: datetime) -> datetime | None:
+        # Some triggers answer at or after the time they are given, some only after it.
+        asked = (moment - _MICROSECOND).astimezone(getattr(self.trigger, "timezone", None) or UTC)
+        previous = None
+        for _ in range(_CATCHING_UP):
+            answer = self._ask(previous, asked)
+            if answer is None:
+                return None
+            instant = whole_second(answer)
+            if instant >= moment:
+                return instant
+            # It begins at its own start: walk on from there.
+            if previous is not None and answer <= previous:
+                break
+            previous = answer
+        raise SearchExhausted(
+            f"{self.class_name} does not reach {moment}: its answers do not advance"
+        )
+
+    def _ask(self, previous: datetime | None, now: datetime) -> datetime | None:
+        try:
+            answer = self.trigger.get_next_fire_time(previous, now)
+        except Exception as error:  # it is the user's code
+            raise DefinitionError(
+                f"{self.class_name} failed when asked for its times: {error!r}"
+            ) from error
+        if answer is not None:
+            check_aware(f"{self.class_name} answers", answer)
+        return cast("datetime | None", answer)
+
+    def spec(self) -> Spec:
+        return {"kind": "python", "class": self.class_name, "state": dict(self.state)}
+
+    def describe(self) -> str:
+        return f"{self.class_name} {' '.join(f'{name}={value}' for name, value in self.state)}".rstrip()
+
+
+def adopt(
+    trigger: object, now: datetime, dst_gap: DstGap = "shift", dst_overlap: DstOverlap = "first"
+) -> Trigger:
+    """Our trigger for an APScheduler trigger object; raises DefinitionError where it cannot be one.
+
+    What APScheduler filled in from the clock is recognised by `now`: such an interval is counted from
+    1970, such a date is refused.
+    """
+    adopted = _adopt(trigger, now, (dst_gap, dst_overlap))
+    try:
+        first = next_after(adopted, now)
+        if isinstance(adopted, Foreign):
+            _check_repeatable(adopted, now)
+    except SearchExhausted as error:
+        raise DefinitionError(str(error)) from None
+    parts = adopted.triggers if isinstance(adopted, Meeting) else ()
+    if parts and first is None and all(next_after(part, now) for part in parts):
+        raise DefinitionError(f"{adopted.describe()}: never meet")
+    return adopted
+
+
+def trigger_from_foreign_spec(spec: Mapping[str, Any]) -> Trigger:
+    """The part of `trigger_from_spec` for the kinds of this module."""
+    values = {key: value for key, value in spec.items() if key != "kind"}
+    if spec["kind"] == "apscheduler.cron":
+        return ApsCron(**(values | {"fields": tuple(values["fields"])}))
+    if spec["kind"] == "apscheduler.calendar":
+        first, at = date.fromisoformat(values["first"]), time.fromisoformat(values["at"])
+        return ApsCalendar(**(values | {"first": first, "at": at}))
+    if spec["kind"] == "python":
+        raise OpaqueTrigger(
+            f"the trigger is a {spec['class']}: only a process that loads its schedule file can compute it"
+        )
+    raise DefinitionError(f"trigger of kind {spec['kind']!r} is not known to this release")
+
+
+_Knobs = tuple[DstGap, DstOverlap]
+
+
+def _adopt(trigger: object, now: datetime, knobs: _Knobs) -> Trigger:
+    if not callable(getattr(trigger, "get_next_fire_time", None)):
+        raise DefinitionError(
+            f"on() takes an APScheduler 3 trigger object such as CronTrigger(hour=3), not {trigger!r}"
+        )
+    if getattr(trigger, "jitter", None):
+        raise DefinitionError(
+            f"{type(trigger).__name__}(jitter=...) is drawn anew at each look: "
+            "give jitter= to the schedule instead"
+        )
+    adopter = _adopters().get(type(trigger), _foreign)
+    return adopter(trigger, now, knobs)
+
+
+def _adopters() -> dict[type, Callable[[Any, datetime, _Knobs], Trigger]]:
+    from apscheduler.triggers.calendarinterval import (
+        CalendarIntervalTrigger,
+    )
+    from apscheduler.triggers.combining import (
+        AndTrigger,
+        OrTrigger,
+    )
+    from apscheduler.triggers.cron import CronTrigger
+    from apscheduler.triggers.date import DateTrigger
+    from apscheduler.triggers.interval import IntervalTrigger
+
+    return {
+        CronTrigger: _cron,
+        IntervalTrigger: _interval,
+        DateTrigger: _date,
+        CalendarIntervalTrigger: _calendar,
+        AndTrigger: lambda trigger, now, knobs: Meeting(_parts(trigger, now, knobs)),
+        OrTrigger: lambda trigger, now, knobs: Union(_parts(trigger, now, knobs)),
+    }
+
+
+def _cron(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
+    fields = tuple(str(part) for part in trigger.fields)
+    cron = ApsCron(fields, _zone_name(trigger.timezone), *knobs)
+    if fields[0] == "*" and next(cron.times(REFERENCE), None) is None:
+        raise DefinitionError(f"{trigger!r} never comes: no date fits all of its fields")
+    return _bounded(cron, trigger.start_date, trigger.end_date)
+
+
+def _interval(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
+    if trigger.interval % _SECOND or trigger.interval < _SECOND:
+        raise DefinitionError(f"{trigger!r}: an interval is whole seconds, at least one")
+    seconds = trigger.interval // _SECOND
+    if _taken_from_clock(trigger.start_date, now + trigger.interval):
+        return _bounded(Every(seconds, EPOCH), None, trigger.end_date)
+    return _bounded(Every(seconds, trigger.start_date), trigger.start_date, trigger.end_date)
+
+
+def _date(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
+    if _taken_from_clock(trigger.run_date, now):
+        raise DefinitionError(
+            "DateTrigger() without run_date means now, at each load of the file: "
+            "give run_date=, or enqueue the task"
+        )
+    return Once((trigger.run_date,))
+
+
+def _calendar(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
+    state = trigger.__getstate__()
+    years, months, weeks, days = state["interval"]
+    if min(years, months, weeks, days) < 0:
+        raise DefinitionError(f"{trigger!r}: intervals are not negative")
+    zone = _zone_name(trigger.timezone)
+    interval = (years * 12 + months, weeks * 7 + days)
+    calendar = ApsCalendar(trigger.start_date, *interval, time(*state["time"]), zone, *knobs)
+    if trigger.end_date is None:
+        return calendar
+    last = datetime.combine(trigger.end_date, time.max, tzinfo=trigger.timezone)
+    return Bounded(calendar, None, last.astimezone(UTC))
+
+
+def _parts(trigger: Any, now: datetime, knobs: _Knobs) -> tuple[Trigger, ...]:
+    if not trigger.triggers:
+        raise DefinitionError(
+            f"{type(trigger).__name__} joins no triggers: give it a list of at least one"
+        )
+    return tuple(_adopt(part, now, knobs) for part in trigger.triggers)
+
+
+def _foreign(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
+    kind = type(trigger)
+    names = {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
+    values = {name: getattr(trigger, name, None) for name in names} | getattr(
+        trigger, "__dict__", {}
+    )
+    state = tuple(
+        sorted(
+            (name, str(value)) for name, value in values.items() if isinstance(value, _PLAIN_TYPES)
+        )
+    )
+    return Foreign(trigger, f"{kind.__module__}.{kind.__qualname__}", state)
+
+
+def _check_repeatable(foreign: Foreign, now: datetime) -> None:
+    """Ask for the same instants from between them: a rule gives the same ones, a draw or a count does not."""
+    first = whole_second(now)
+    instants = list(islice(foreign.between(first, first + timedelta(days=3660)), 3))
+    for earlier, later in zip([first - _SECOND, *instants], instants, strict=False):
+        asked = earlier + _SECOND + (later - earlier - _SECOND) * 0.6
+        if next(foreign.between(asked, later + _SECOND), None) != later:
+            raise DefinitionError(
+                f"{foreign.class_name} answers otherwise when it is asked at another time: "
+                "make its times depend on its own arguments only, so that a restart computes the same"
+            )
+
+
+def _bounded(trigger: Trigger, start: datetime | None, end: datetime | None) -> Trigger:
+    if start is None and end is None:
+        return trigger
+    return Bounded(trigger, start and whole_second(start), end and end.astimezone(UTC))
+
+
+def _taken_from_clock(moment: datetime, expected: datetime) -> bool:
+    # What people write has no microseconds, what a clock says nearly always has.
+    return bool(moment.microsecond) and abs(moment - expected) <= _LOADING_TIME
+
+
+def _zone_name(zone: tzinfo) -> str:
+    key = getattr(zone, "key", None) or getattr(zone, "zone", None)
+    if key is None and zone.utcoffset(None) == timedelta(0):
+        key = "UTC"
+    if key is None:
+        raise DefinitionError(
+            f'{zone!r} has no name: give the trigger timezone="Europe/London" or the like'
+        )
+    return check_zone(cast(str, key))

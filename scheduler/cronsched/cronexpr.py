@@ -1,0 +1,200 @@
+"""Cron expressions: five fields, or six with the seconds first, checked here and computed with croniter.
+
+The dialect is Debian cron's: with both day fields set, either of them is enough, unless one of them begins
+with `*`. Beyond it: names, ranges round the end (`fri-mon`), `L`, `fri#2`, `friL`, `@daily`, and `H`.
+
+croniter is handed canonical lists of values only, for it reads `5-5` as the whole field, joins `*/2` and a
+weekday with "or", draws every `H` from one hash, wants the seconds last, joins `#` with the other day field
+by "and", and changes what its shorthands mean from one major release to the next. Zones stay outside too:
+it doubles fixed times in an overlap, and its answers there depend on where the search begins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from heapq import merge
+from importlib.metadata import version
+
+from cronqueue.errors import DefinitionError
+from cronsched.cronfields import KINDS, Field, FieldKind, parse_field
+
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+MAX_LENGTH = 200
+# A 29 February that must be a certain weekday comes after 40 years at the latest.
+LONGEST_PAUSE_YEARS = 41
+# Where the search for an expression that never comes begins.
+REFERENCE = datetime(2001, 1, 1)  # noqa: DTZ001 - a wall clock's time
+_SHAPE = "give 5 fields (minute hour day month weekday), or 6 with the seconds first"
+_OTHER_NICKNAMES = {
+    "@reboot": 'use @hook("worker_start")',
+    "@every": 'use every("5m")',
+}
+_ZONE_PREFIX = re.compile(r"(?:CRON_TZ|TZ)=(\S+)[ \t]+(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class CronExpression:
+    """A checked expression. `follows_clock` is false for the fixed times of the DST rule."""
+
+    text: str
+    fields: tuple[Field, ...]
+    follows_clock: bool
+    # What croniter computes: their union is the expression.
+    canonical: tuple[str, ...]
+
+    def field(self, name: str) -> Field:
+        return next(field for field in self.fields if field.kind.name == name)
+
+    def times(self, start: datetime) -> Iterator[datetime]:
+        """Naive wall-clock times from `start` on, inclusive; they end where the calendar does."""
+        streams = [_search(text, start) for text in self.canonical]
+        return _without_repeats(merge(*streams)) if len(streams) > 1 else streams[0]
+
+
+def split_zone(text: object) -> tuple[str | None, str]:
+    """The zone of a `CRON_TZ=Zone` prefix, if there is one, and the rest; raises DefinitionError."""
+    if not isinstance(text, str):
+        raise DefinitionError(f"cron {text!r} is not a text: {_SHAPE}")
+    prefixed = _ZONE_PREFIX.fullmatch(text.strip())
+    return (prefixed[1], prefixed[2]) if prefixed else (None, text)
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str, hash_name: str | None = None) -> CronExpression:
+    """Check an expression and expand it; raises DefinitionError that names the field and the remedy."""
+    words = _words(text)
+    kinds: tuple[FieldKind, ...] = KINDS[-len(words) :]
+    fields = tuple(
+        parse_field(word, kind, f"cron {text!r}, field {position} ({kind.name})", hash_name)
+        for position, (word, kind) in enumerate(zip(words, kinds, strict=True), start=1)
+    )
+    canonical = tuple(form for form in _canonical(fields) if next(_search(form, REFERENCE), None))
+    if not canonical:
+        day, month, weekday = words[-3:]
+        raise DefinitionError(
+            f"cron {text!r} never comes: no date has day {day!r}, month {month!r} and weekday {weekday!r}"
+        )
+    by_name = {field.kind.name: field for field in fields}
+    follows_clock = by_name["minute"].follows_clock or by_name["hour"].follows_clock
+    return CronExpression(" ".join(text.split()), fields, follows_clock, canonical)
+
+
+def croniter_major() -> int:
+    """The major release of croniter: a stored schedule notes which one computed it."""
+    return int(version("croniter").partition(".")[0])
+
+
+def uses_hash(text: str) -> bool:
+    """Whether the expression needs the schedule's name: whether a field has an `H`."""
+    return re.search(r"(?:^|[\s,])[Hh](?:$|[\s,(/])", text) is not None
+
+
+def explicit(expression: CronExpression) -> str:
+    """The expression with every nickname and `H` replaced by what it stands for."""
+    words = _words(expression.text)
+    drawn = (uses_hash(word) for word in words)
+    fields = zip(words, expression.fields, drawn, strict=True)
+    return " ".join(_values(field) if is_drawn else word for word, field, is_drawn in fields)
+
+
+def _words(text: object) -> list[str]:
+    if not isinstance(text, str):
+        raise DefinitionError(f"cron {text!r} is not a text: {_SHAPE}")
+    shown = text if len(text) <= 60 else f"{text[:60]}..."
+    if len(text) > MAX_LENGTH:
+        raise DefinitionError(
+            f"cron {shown!r} has {len(text)} characters, at most {MAX_LENGTH} are allowed"
+        )
+    if not text.isascii() or not text.replace("\t", " ").isprintable():
+        raise DefinitionError(
+            f"cron {shown!a} has a character that is not plain ASCII; retype it by hand"
+        )
+    words = text.split()
+    if words and words[0].startswith("@"):
+        words = _expand_nickname(words)
+    if len(words) not in (5, 6):
+        year = "; a year is not supported, use start= and end=" if len(words) == 7 else ""
+        raise DefinitionError(f"cron {shown!r} has {len(words)} fields: {_SHAPE}{year}")
+    return words
+
+
+def _expand_nickname(words: list[str]) -> list[str]:
+    name = words[0].lower()
+    if name in NICKNAMES:
+        if len(words) > 1:
+            raise DefinitionError(f"cron {' '.join(words)!r}: {name} stands alone")
+        return NICKNAMES[name].split()
+    if name in _OTHER_NICKNAMES:
+        raise DefinitionError(f"cron {name!r} is not a time: {_OTHER_NICKNAMES[name]}")
+    near = difflib.get_close_matches(name, NICKNAMES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(NICKNAMES)}"
+    raise DefinitionError(f"cron {' '.join(words)!r}: {hint}")
+
+
+def _canonical(fields: tuple[Field, ...]) -> Iterator[str]:
+    """The expression as croniter's own fields, in which nothing but lists of values is left."""
+    *clock, day, month, weekday = fields
+    texts = [_values(field) for field in clock]
+    seconds, minute, hour = texts if len(texts) == 3 else ["0", *texts]
+    days, weekdays = _day_texts(day), _weekday_texts(weekday)
+    if day.starts_with_star or weekday.starts_with_star:
+        pairs = [(d, w) for d in days for w in weekdays]
+    else:
+        pairs = [(d, "*") for d in days] + [("*", w) for w in weekdays]
+    for day_text, weekday_text in pairs:
+        yield f"{minute} {hour} {day_text} {_values(month)} {weekday_text} {seconds}"
+
+
+def _values(field: Field) -> str:
+    return "*" if field.covers_all else ",".join(map(str, sorted(field.values)))
+
+
+def _day_texts(day: Field) -> list[str]:
+    plain = _values(day)
+    if not day.last_day or plain == "*":
+        return [plain]
+    return [plain, "L"] if plain else ["L"]
+
+
+def _weekday_texts(weekday: Field) -> list[str]:
+    plain = [_values(weekday)] if weekday.values else []
+    nth = [f"L{day}" if n == 0 else f"{day}#{n}" for day, n in sorted(weekday.nth)]
+    return plain + ([",".join(nth)] if nth else [])
+
+
+def _search(canonical: str, start: datetime) -> Iterator[datetime]:
+    from croniter import CroniterBadDateError, croniter
+
+    # It answers strictly after the time it is given, to the second since the sixth field is always there.
+    search = croniter(
+        canonical,
+        start - timedelta(seconds=1),
+        day_or=False,
+        max_years_between_matches=LONGEST_PAUSE_YEARS,
+    )
+    while True:
+        try:
+            yield search.get_next(datetime)
+        except (CroniterBadDateError, OverflowError, ValueError):  # no such date, or past year 9999
+            return
+
+
+def _without_repeats(times: Iterator[datetime]) -> Iterator[datetime]:
+    previous = None
+    for time in times:
+        if time != previous:
+            yield time
+        previous = time

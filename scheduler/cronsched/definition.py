@@ -1,0 +1,219 @@
+"""One schedule as it was declared: a frozen value, checked when it is made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from cronqueue.errors import CronqueueError, DefinitionError
+from cronqueue.registry import (
+    DEFAULT_QUEUE,
+    check_max_attempts,
+    check_priority,
+    check_queue,
+    check_task_name,
+)
+from cronsched.options import CatchUp, OnRemove, Overlap, check_schedule_name
+from cronsched.timezones import DstGap, DstOverlap, check_zone
+from cronsched.triggers import (
+    OpaqueTrigger,
+    Spec,
+    Trigger,
+    cut,
+    from_text,
+    to_text,
+    trigger_from_spec,
+)
+
+# What decides when occurrences are and run. A change of it is a new revision of the schedule.
+_TIMING = ("trigger", "jitter", "start", "end", "enabled")
+_DURATIONS = ("timeout", "jitter", "catch_up_window", "misfire_after", "start_within", "horizon")
+# Where it stands: no part of what it means.
+_PLACE = ("source", "line")
+
+
+class DefinitionFaults(DefinitionError):
+    """Everything that is wrong with one declaration."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = tuple(messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """A stored trigger that only a process which loads its file can compute."""
+
+    stored: str
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Raises OpaqueTrigger."""
+        return trigger_from_spec(self.spec()).between(start, end)
+
+    def spec(self) -> Spec:
+        spec: Spec = json.loads(self.stored)
+        return spec
+
+    def describe(self) -> str:
+        return f"computed by {self.spec().get('class', 'its schedule file')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A schedule. `source` is its file's name within the folder, a module's name, or "api".
+
+    Durations are timedeltas, None means the general setting. `start` and `end` are the first and the
+    last moment an occurrence may have. Raises DefinitionFaults.
+    """
+
+    name: str
+    task: str
+    trigger: Trigger
+    args_json: str = '{"args":[],"kwargs":{}}'
+    source: str = "api"
+    line: int | None = None
+    tz: str = "UTC"
+    dst_gap: DstGap = "shift"
+    dst_overlap: DstOverlap = "first"
+    priority: int = 0
+    queue: str = DEFAULT_QUEUE
+    max_attempts: int | None = None
+    timeout: timedelta | None = None
+    jitter: timedelta = timedelta(0)
+    overlap: Overlap = "skip"
+    overlap_key: str | None = None
+    catch_up: CatchUp = "latest"
+    catch_up_window: timedelta = timedelta(days=1)
+    catch_up_limit: int = 100
+    misfire_after: timedelta = timedelta(seconds=60)
+    start_within: timedelta | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    enabled: bool = True
+    horizon: timedelta | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    description: str | None = None
+    renamed_from: str | None = None
+    on_remove: OnRemove = "cancel"
+
+    def __post_init__(self) -> None:
+        faults = list(_faults(self))
+        if faults:
+            raise DefinitionFaults(faults)
+
+    def occurrences(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """The nominal instants in [start, end), as far as the schedule is enabled and within its bounds."""
+        if not self.enabled:
+            return iter(())
+        return self.trigger.between(*cut(start, end, self.start, self.end))
+
+    def run_at(self, planned_for: datetime, next_nominal: datetime | None) -> datetime:
+        """When the occurrence becomes due: its instant plus a delay below `jitter`.
+
+        The delay is drawn from a hash of name and instant, so everybody draws the same, and ends before
+        the next occurrence, so their order is kept.
+        """
+        span = self.jitter
+        if next_nominal is not None:
+            span = min(span, next_nominal - planned_for)
+        drawn = hashlib.sha256(f"{self.name}\n{to_text(planned_for)}".encode()).digest()[:8]
+        microseconds = (span // timedelta(microseconds=1)) * int.from_bytes(drawn) >> 64
+        return planned_for + timedelta(microseconds=microseconds)
+
+    @property
+    def timing_hash(self) -> str:
+        """Changes with anything that moves an occurrence or its `run_at`."""
+        return _hash({key: value for key, value in self._values().items() if key in _TIMING})
+
+    @property
+    def payload_hash(self) -> str:
+        """Changes with anything else that the schedule means."""
+        return _hash(
+            {key: value for key, value in self._values().items() if key not in (*_TIMING, *_PLACE)}
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with anything that the schedule means, not with the place where it is declared."""
+        return _hash([self.name, self.timing_hash, self.payload_hash])
+
+    def to_json(self) -> str:
+        """The definition as canonical JSON."""
+        return canonical_json(self._values())
+
+    @classmethod
+    def from_json(cls, text: str) -> Definition:
+        """The definition that `to_json` wrote. Its trigger may be `Unloaded`."""
+        values = json.loads(text)
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise DefinitionError(
+                f"stored schedule has {', '.join(unknown)}: written by a newer release"
+            )
+        return cls(**{name: _read(name, value) for name, value in values.items()})
+
+    def _values(self) -> dict[str, Any]:
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def canonical_json(value: object) -> str:
+    """JSON that is equal for equal values: keys sorted, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _faults(made: Definition) -> Iterator[str]:
+    checks = (
+        lambda: check_schedule_name(made.name),
+        lambda: check_task_name(made.task),
+        lambda: check_zone(made.tz),
+        lambda: check_priority(made.priority),
+        lambda: check_queue(made.queue),
+        lambda: None if made.max_attempts is None else check_max_attempts(made.max_attempts),
+    )
+    for check in checks:
+        try:
+            check()
+        except CronqueueError as error:
+            yield str(error)
+    if made.start and made.end and made.end < made.start:
+        yield f"end {to_text(made.end)} lies before start {to_text(made.start)}: nothing would ever run"
+    if made.renamed_from == made.name:
+        yield f"renamed_from {made.renamed_from!r} is the schedule's own name: give the old one"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value / timedelta(seconds=1)
+    if isinstance(value, datetime):
+        return to_text(value)
+    if isinstance(value, tuple):
+        return dict(value)
+    return value.spec() if hasattr(value, "spec") else value
+
+
+def _read(name: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if name == "trigger":
+        return _trigger(value)
+    if name == "tags":
+        return tuple(sorted(value.items()))
+    if name in _DURATIONS:
+        return timedelta(seconds=value)
+    return from_text(value) if name in ("start", "end") else value
+
+
+def _trigger(spec: Mapping[str, Any]) -> Trigger:
+    try:
+        return trigger_from_spec(spec)
+    except OpaqueTrigger:
+        return Unloaded(canonical_json(spec))
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()

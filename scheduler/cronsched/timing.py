@@ -1,0 +1,180 @@
+"""From a declaration to a definition: times, options and a task put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar, overload
+
+from cronqueue.errors import CronqueueError, DefinitionError
+from cronqueue.registry import (
+    Call,
+    CoroutineTask,
+    FunctionTask,
+    Options,
+    RetryPolicy,
+    Task,
+    bind,
+    job,
+)
+from cronsched.clocktimes import Binding, Rule
+from cronsched.collecting import Place, active_collector
+from cronsched.definition import Definition, DefinitionFaults
+from cronsched.options import read_options
+from cronsched.triggers import Trigger, zone_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+TaskT = TypeVar("TaskT", bound=Task[Any, Any])
+
+# Options that a schedule shares with its task.
+_OF_THE_TASK = ("priority", "queue", "max_attempts", "timeout")
+# Options of one enqueue that make no sense for what recurs, and what to do instead.
+_NOT_RECURRING = {
+    "run_at": "the trigger says when",
+    "delay": "the trigger says when",
+    "session": "the daemon writes the rows",
+    "key": "overlap= says what happens while one still runs",
+    "expires": "use start_within=",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Times with options: a decorator for functions and tasks, and the trigger of `schedule()`."""
+
+    rule: Rule
+    options: Mapping[str, Any]
+    place: Place
+
+    @overload
+    def __call__(self, fn: TaskT, /) -> TaskT: ...
+    # A coroutine function is a function too: the narrower overload comes first and wins.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> FunctionTask[P, R]: ...
+    def __call__(self, fn: Any, /) -> Any:
+        if isinstance(fn, Task):
+            self.apply(fn, None, {}, self.place)
+            return fn
+        if not callable(fn) or isinstance(fn, type):
+            raise DefinitionError(
+                f"a schedule stands over a function or a task, not over {fn!r}; "
+                'times are named, as in daily(at="07:30")'
+            )
+        return self._over_function(fn)
+
+    def apply(
+        self, task: Task[Any, Any], call: Call | None, options: Mapping[str, Any], place: Place
+    ) -> None:
+        """Make the schedule's definition and hand it over, or everything that is wrong with it."""
+        given, faults = read_options({**self.options, **options})
+        values = {"name": task.name} | _of_task(task) | _of_call(call, faults) | given
+        arguments = _arguments(task, call, values, faults)
+        trigger = _trigger(self.rule, values, faults)
+        definition = None
+        try:
+            if trigger is not None:
+                definition = _definition(task, trigger, arguments, values, place)
+        except DefinitionFaults as error:
+            faults += error.messages
+        if faults:
+            report_fault(place, *(f"schedule {values['name']!r}: {fault}" for fault in faults))
+        elif definition is not None and (collector := active_collector()):
+            collector.add(definition, place)
+
+    def _over_function(self, fn: Callable[..., Any]) -> Task[Any, Any]:
+        shared = {
+            key: value for key, value in self.options.items() if key in ("name", *_OF_THE_TASK)
+        }
+        try:
+            # A faulty option is reported when the schedule is made; the task is registered without it.
+            task: Task[Any, Any] = job(**read_options(shared)[0])(fn)
+        except DefinitionError as error:
+            collector = active_collector()
+            if collector is None or not collector.clashes(
+                str(self.options.get("name")), self.place
+            ):
+                report_fault(self.place, str(error))
+            return FunctionTask(fn, fn.__qualname__, Options(), RetryPolicy())
+        self.apply(task, None, {}, self.place)
+        return task
+
+
+def report_fault(place: Place, *messages: str) -> None:
+    """Gather the faults of the files that are being loaded; outside of that raise DefinitionFaults."""
+    collector = active_collector()
+    if collector is None:
+        raise DefinitionFaults(list(messages))
+    for message in messages:
+        collector.fault(place, message)
+
+
+def _of_task(task: Task[Any, Any]) -> dict[str, Any]:
+    return {option: getattr(task, option) for option in _OF_THE_TASK}
+
+
+def _of_call(call: Call | None, faults: list[str]) -> dict[str, Any]:
+    if call is None:
+        return {}
+    for option, remedy in _NOT_RECURRING.items():
+        if getattr(call.options, option) is not None:
+            faults.append(f"a call with {option}= cannot recur: {remedy}")
+    chosen = {option: getattr(call.options, option) for option in (*_OF_THE_TASK, "tags")}
+    values, unreadable = read_options(
+        {key: value for key, value in chosen.items() if value is not None}
+    )
+    faults += unreadable
+    return values
+
+
+def _arguments(
+    task: Task[Any, Any], call: Call | None, values: dict[str, Any], faults: list[str]
+) -> str:
+    """The arguments as JSON, bound to the task's signature; takes args and kwargs out of the values."""
+    args, kwargs = values.pop("args", ()), values.pop("kwargs", {})
+    if call is not None:
+        if args or kwargs:
+            faults.append(
+                "args= and kwargs= are for a bare task: this call has its arguments already"
+            )
+        return call.args_json
+    try:
+        return bind(task, args, kwargs)
+    except CronqueueError as error:
+        faults.append(f"{error}; give args= or kwargs=")
+        return ""
+
+
+def _trigger(rule: Rule, values: dict[str, Any], faults: list[str]) -> Trigger | None:
+    collector = active_collector()
+    knobs = {knob: values[knob] for knob in ("dst_gap", "dst_overlap") if knob in values}
+    default_tz = collector.tz if collector else "UTC"
+    try:
+        trigger = rule(Binding(values["name"], values.get("tz"), default_tz, **knobs))
+    except CronqueueError as error:
+        faults.append(str(error))
+        return None
+    if knobs and zone_of(trigger) is None:
+        faults.append(
+            f"{' and '.join(knobs)}: these times follow no clock that could skip or repeat any"
+        )
+    return trigger
+
+
+def _definition(
+    task: Task[Any, Any], trigger: Trigger, arguments: str, values: dict[str, Any], place: Place
+) -> Definition:
+    collector = active_collector()
+    tz = zone_of(trigger) or values.get("tz") or (collector.tz if collector else "UTC")
+    stands = {"source": place.source, "line": place.line}
+    return Definition(
+        **(
+            values
+            | stands
+            | {"task": task.name, "trigger": trigger, "args_json": arguments, "tz": tz}
+        )
+    )
