@@ -200,12 +200,12 @@ _CHOSEN_QUEUES_POSTGRESQL = f"""id = ANY(ARRAY(
 _UNKNOWN_POSTGRESQL = f"""id = ANY(ARRAY(
     SELECT due.id FROM json_array_elements_text(CAST(:tasks AS json)) AS known(task)
     CROSS JOIN LATERAL (
-        SELECT id FROM sched_jobs WHERE {_HELD} AND task = known.task AND {_IN_BAND}
+        SELECT id, priority, run_at FROM sched_jobs WHERE {_HELD} AND task = known.task AND {_IN_BAND}
             AND (CAST(:queues AS text) IS NULL
                 OR queue IN (SELECT json_array_elements_text(CAST(:queues AS json))))
             AND queue NOT IN (SELECT json_array_elements_text(CAST(:closed AS json)))
         ORDER BY priority DESC, run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
-    ) AS due LIMIT :room))"""
+    ) AS due ORDER BY due.priority DESC, due.run_at, due.id LIMIT :room))"""
 # SQLite has no LATERAL, and as the only writer no need to lock: the ids are read first.
 _CHOSEN_SQLITE = "id IN (SELECT value FROM json_each(:ids))"
 _UNKNOWN_SQLITE = f"""id IN (

@@ -96,5 +96,12 @@ def to_text(moment: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """A moment from SQLite's text."""
-    return datetime.fromisoformat(text)
+    """A moment from SQLite's text; EARLIEST where somebody wrote none, such as the 31st of February.
+
+    An error here would be one of the statement, and take all other rows with it.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return EARLIEST
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

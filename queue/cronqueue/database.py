@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,13 +68,14 @@ class Database:
         pool_size: int = 5,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        if engine is not None and engine.dialect.name == "postgresql":
+        if engine is None:
+            self.engine = _create_engine(parse_url(url or ""), pool_size)
+        elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
             self.engine = engine
         else:
-            # A caller's SQLite engine begins its transactions in another way: ours goes to the same file.
-            self.engine = _create_engine(
-                engine.url if engine is not None else parse_url(url or ""), pool_size
-            )
+            # A caller's SQLite engine begins its transactions in another way, and an asynchronous one
+            # works in its event loop only: ours goes to the same database.
+            self.engine = _create_engine(_synchronous(parse_url(engine.url)), pool_size)
         self.url = self.engine.url
         self.dialect = self.engine.dialect.name
         self.is_postgresql = self.dialect == "postgresql"
@@ -180,6 +182,12 @@ def parse_url(text: str | URL) -> URL:
     return url
 
 
+def _synchronous(url: URL) -> URL:
+    """The same database by the driver that we bring; the others' are asynchronous."""
+    driver = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql+psycopg"
+    return url.set(drivername=driver)
+
+
 def shown(url: URL) -> str:
     """The address for people: absolute path, password masked."""
     if url.get_backend_name() == "sqlite" and url.database:
@@ -267,6 +275,8 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
     @event.listens_for(engine, "connect")
     def settle(connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
+        # Text that is none, written by hand: an error here would take all other rows with it.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         cursor = connection.cursor()
         # FULL: a commit that returned survives a power cut, in WAL mode too.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
@@ -296,7 +306,9 @@ def _is_connect_failure(error: DBAPIError) -> bool:
             "unable to open database file",
             "readonly database",
             "file is not a database",
+            "disk image is malformed",
             "disk I/O error",
+            "disk is full",
         )
     )
 

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from cronqueue import configuration, wakeup
 from cronqueue.columns import EARLIEST, LATEST
@@ -37,8 +37,8 @@ from cronqueue.registry import (
 )
 from cronqueue.serialization import encode_call, encode_value
 
-AnySession = Session | Connection
-AnyAsyncSession = AsyncSession | AsyncConnection
+AnySession = Session | scoped_session[Session] | Connection
+AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession] | AsyncConnection
 
 MAX_KEY_LENGTH = 500
 # A job that holds a key may end between our insert and our look; more often than this it cannot be chance.
@@ -85,10 +85,8 @@ def enqueue(
 
 def enqueue_call(call: Call) -> Job[Any]:
     """Store one bound call."""
-    session = call.options.session
-    if isinstance(session, AsyncSession | AsyncConnection):
-        raise ArgumentError("session= is asynchronous here: use `await ....enqueue_async(...)`")
     new = resolve(call)
+    session = _synchronous(call.options.session)
     if session is not None:
         database, connection = _joined(session)
         job = _store(database, connection, new)
@@ -103,6 +101,8 @@ def enqueue_call(call: Call) -> Job[Any]:
 async def enqueue_call_async(call: Call) -> Job[Any]:
     """`enqueue_call` without blocking the event loop."""
     session = call.options.session
+    if isinstance(session, async_scoped_session):
+        session = session()
     if isinstance(session, AsyncSession):
         return await session.run_sync(lambda sync: enqueue_call(_with_session(call, sync)))
     if isinstance(session, AsyncConnection):
@@ -116,7 +116,8 @@ def enqueue_many(calls: Iterable[Call], session: AnySession | None = None) -> En
     Calls with a key are stored one by one, in the order of their keys, so that two bulks with the same
     keys cannot wait for each other in a circle.
     """
-    new = [resolve(call) for call in calls]
+    new = [resolve(_without_session(call)) for call in calls]
+    session = _synchronous(session)
     if session is not None:
         database, connection = _joined(session)
         stored = _store_many(database, connection, new)
@@ -135,8 +136,8 @@ def resolve(call: Call) -> NewJob:
     max_attempts = _first(
         chosen.max_attempts, defaults.max_attempts, configuration.settings().max_attempts
     )
-    expires = _first(chosen.expires, defaults.expires)
     run_at = _checked_moment("run_at", chosen.run_at)
+    expires_at, expires_in = _checked_expiry(_first(chosen.expires, defaults.expires), run_at)
     return NewJob(
         task=call.task,
         args_json=call.args_json,
@@ -145,11 +146,11 @@ def resolve(call: Call) -> NewJob:
         run_at=run_at,
         delay=_checked_delay(chosen.delay, run_at),
         max_attempts=check_max_attempts(max_attempts),
-        timeout=_seconds("timeout", chosen.timeout),
-        expires_at=_checked_moment("expires", expires) if isinstance(expires, datetime) else None,
-        expires_in=None if isinstance(expires, datetime) else _seconds("expires", expires),
+        timeout=_positive_seconds("timeout", chosen.timeout),
+        expires_at=expires_at,
+        expires_in=expires_in,
         key=_checked_key(chosen.key),
-        key_until=chosen.key_until,
+        key_until=_checked_key_until(chosen.key_until),
         tags_json=_encoded_tags(chosen.tags),
     )
 
@@ -165,11 +166,30 @@ def _named_call(
     return Call(cast(str, task), encode_call(args, kwargs), options)
 
 
-def _with_session(call: Call, session: AnySession) -> Call:
+def _with_session(call: Call, session: Session | Connection) -> Call:
     return replace(call, options=replace(call.options, session=session))
 
 
-def _joined(session: AnySession) -> tuple[Database, Connection]:
+def _without_session(call: Call) -> Call:
+    if call.options.session is not None:
+        raise ArgumentError(
+            f"{call.task}: in a bulk the session is one for all, enqueue_many(..., session=...)"
+        )
+    return call
+
+
+def _synchronous(session: AnySession | AnyAsyncSession | None) -> Session | Connection | None:
+    """The session itself, also out of a registry of sessions; raises ArgumentError for anything else."""
+    if isinstance(session, scoped_session):
+        session = session()
+    if session is None or isinstance(session, Session | Connection):
+        return session
+    if isinstance(session, AsyncSession | AsyncConnection | async_scoped_session):
+        raise ArgumentError("session= is asynchronous here: use `await ....enqueue_async(...)`")
+    raise ArgumentError(f"session={session!r}: give a SQLAlchemy Session or Connection")
+
+
+def _joined(session: Session | Connection) -> tuple[Database, Connection]:
     """The connection of the caller's transaction, and our view of its database."""
     connection = session.connection() if isinstance(session, Session) else session
     return configuration.database_of(connection.engine), connection
@@ -242,6 +262,25 @@ def _checked_delay(delay: Duration | None, run_at: datetime | None) -> float:
     return _seconds("delay", delay) or 0.0
 
 
+def _checked_expiry(
+    expires: datetime | Duration | None, run_at: datetime | None
+) -> tuple[datetime | None, float | None]:
+    """The moment that was given, or the seconds after `run_at`."""
+    if isinstance(expires, datetime):
+        return _checked_moment("expires", expires), None
+    seconds = _positive_seconds("expires", expires)
+    if seconds is not None and run_at is not None:
+        _checked_moment("expires", run_at + timedelta(seconds=seconds))
+    return None, seconds
+
+
+def _positive_seconds(name: str, value: Duration | None) -> float | None:
+    seconds = _seconds(name, value)
+    if seconds == 0:
+        raise RunAtError(f"{name}={value!r}: give a duration longer than zero")
+    return seconds
+
+
 def _seconds(name: str, value: Duration | None) -> float | None:
     if value is None:
         return None
@@ -252,13 +291,19 @@ def _seconds(name: str, value: Duration | None) -> float | None:
     return duration.total_seconds()
 
 
-def _checked_key(key: str | None) -> str | None:
+def _checked_key(key: object) -> str | None:
     if key is None:
         return None
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
         raise EncodingError(f"key {key!r}: give a text of 1 to {MAX_KEY_LENGTH} characters")
     encode_value(key)  # refuses NUL and lone surrogates, which PostgreSQL does not store
     return key
+
+
+def _checked_key_until(key_until: KeyUntil) -> KeyUntil:
+    if key_until not in get_args(KeyUntil):
+        raise ArgumentError(f"key_until={key_until!r}: give 'finish' or 'start'")
+    return key_until
 
 
 def _encoded_tags(tags: Mapping[str, str] | None) -> str | None:

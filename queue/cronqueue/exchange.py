@@ -123,6 +123,9 @@ def _keep(
 
 def _hand_in_one_by_one(database: Database, request: Request, retention: Retention) -> set[int]:
     """Halve the batch until what the database refuses stands alone; its job fails, the rest commit."""
+    if request.releases:
+        exchange(database, Request(releases=request.releases), retention)
+        request = replace(request, releases=())
     if len(request.finished) > 1:
         half = len(request.finished) // 2
         first = exchange(database, replace(request, finished=request.finished[:half]), retention)

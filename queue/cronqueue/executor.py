@@ -73,6 +73,7 @@ class ExecutorSpec:
     board_path: str
     board_entries: int
     log_level: int
+    log_jobs: int
 
     @property
     def band(self) -> Band:
@@ -86,7 +87,7 @@ def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
     """The body of an executor process."""
     ignore_signals()
     end_with_parent()
-    log_to(spec.log_level)
+    log_to(spec.log_level, spec.log_jobs)
     board = Board(Path(spec.board_path), spec.board_entries)
     board.forget_file()
     configuration.use_settings(spec.settings)

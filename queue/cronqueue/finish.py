@@ -52,17 +52,15 @@ def finish(
     others = [each for each in batch if each.verdict.state != "succeeded"]
     ours = _complete(database, connection, succeeded)
     _store_results(connection, [each for each in succeeded if each.job_id in ours])
-    settled = {each.job_id: each for each in others if _settle(database, connection, each)}
-    _record_attempts(database, connection, list(settled.values()))
+    states = {each.job_id: _settle(database, connection, each) for each in others}
+    settled = {job_id for job_id, state in states.items() if state is not None}
+    _record_attempts(database, connection, [each for each in others if each.job_id in settled])
     if retention.drop_finished:
         delete_jobs(database, connection, ours)
     if retention.drop_failed:
-        delete_jobs(
-            database,
-            connection,
-            {i for i, each in settled.items() if each.verdict.state == "failed"},
-        )
-    return ours | settled.keys()
+        failed = {job_id for job_id, state in states.items() if state == "failed"}
+        delete_jobs(database, connection, failed)
+    return ours | settled
 
 
 def release(
@@ -107,12 +105,13 @@ UPDATE sched_jobs SET
     run_at = {run_at}, updated_at = {now},
     attempts = attempts - CAST(:refund AS int), refunds = refunds + CAST(:refunded AS int),
     rescues = rescues + CAST(:rescued AS int),
-    run_alone = :run_alone, last_error = COALESCE(:error, last_error), reason = :reason,
+    run_alone = :run_alone, last_error = COALESCE(:error, last_error),
+    reason = CASE WHEN cancel_requested_at IS NULL THEN CAST(:reason AS text) END,
     locked_by = CASE WHEN CAST(:state AS text) = 'queued' THEN NULL ELSE locked_by END,
     worker_id = CASE WHEN CAST(:state AS text) = 'queued' THEN NULL ELSE worker_id END,
     locked_at = NULL, lock_token = NULL, locked_until = NULL, slot = NULL
 WHERE id = :id AND lock_token = :lock_token
-RETURNING state, reason
+RETURNING state
 """
 # The slot stays: an admitted occurrence that was never started is still admitted.
 _RELEASE = """
@@ -121,6 +120,7 @@ UPDATE sched_jobs SET
     finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN {now} END,
     unique_key = CASE WHEN cancel_requested_at IS NULL THEN unique_key END,
     slot = CASE WHEN cancel_requested_at IS NULL THEN slot END,
+    reason = CASE WHEN cancel_requested_at IS NULL THEN reason END,
     attempts = attempts - 1, updated_at = {now}, started_at = NULL,
     locked_by = NULL, worker_id = NULL, locked_at = NULL, locked_until = NULL, lock_token = NULL
 WHERE {chosen} AND lock_token = :lock_token
@@ -165,7 +165,8 @@ def _store_results(connection: Connection, succeeded: Sequence[Finished]) -> Non
         connection.execute(text(f"UPDATE sched_jobs SET result = {cast} WHERE id = :id"), rows)
 
 
-def _settle(database: Database, connection: Connection, each: Finished) -> bool:
+def _settle(database: Database, connection: Connection, each: Finished) -> str | None:
+    """The job's state now; None where it was not ours any more."""
     verdict = each.verdict
     parameters: dict[str, Any] = {
         "id": each.job_id,
@@ -185,10 +186,10 @@ def _settle(database: Database, connection: Connection, each: Finished) -> bool:
         run_at = "COALESCE(:run_at, run_at)"
         parameters["run_at"] = _later(database, verdict.delay)
     statement = text(_sql(database, _SETTLE.replace("{run_at}", run_at)))
-    return (
-        connection.execute(statement, parameters | database.now_parameter()).one_or_none()
-        is not None
-    )
+    state: str | None = connection.execute(
+        statement, parameters | database.now_parameter()
+    ).scalar_one_or_none()
+    return state
 
 
 def _record_attempts(

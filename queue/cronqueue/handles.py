@@ -45,7 +45,10 @@ class EnqueuedJobs(Sequence[Job[Any]]):
         if position not in self._made:
             job = get(self.ids[position])
             if job is None:
-                raise LookupError(f"job {self.ids[position]} is gone")
+                raise LookupError(
+                    f"job {self.ids[position]} is not there: its transaction is not committed,"
+                    " or it was deleted"
+                )
             self._made[position] = job
         return self._made[position]
 

@@ -98,7 +98,9 @@ def _line_in(file: str, error: BaseException) -> int | None:
 
 def _summary(error: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+        lines = traceback.format_exception_only(error)
+        # The text of a SyntaxError comes after the line that it shows, any other before its notes.
+        text = lines[-1 if isinstance(error, SyntaxError) else 0].strip()
     except Exception:  # an exception whose own text raises
         text = type(error).__name__
     return text

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, TextClause, select, text
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.columns import Instant
 from cronqueue.database import Database
@@ -52,7 +54,7 @@ class Inserted:
 
 def insert_job(database: Database, connection: Connection, new: NewJob) -> Inserted | None:
     """Insert one job; None where an unfinished job holds its key."""
-    statement = _INSERT_ONE[database.is_postgresql, new.key is not None]
+    statement = _insert_one(database.is_postgresql, new.key is not None, database.now_sql)
     row = connection.execute(statement, _parameters(database, new)).one_or_none()
     return None if row is None else Inserted(row.id, row.run_at, row.expires_at, row.created_at)
 
@@ -88,7 +90,7 @@ _COLUMNS = (
 _KEY_CONFLICT = "ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
 
 # "Now" is the server's: a client's clock that is wrong must not make its jobs late or early.
-_RUN_AT = "COALESCE(CAST({run_at} AS timestamptz), statement_timestamp() + make_interval(secs => {delay}))"
+_RUN_AT = "COALESCE(CAST({run_at} AS timestamptz), {{now}} + make_interval(secs => {delay}))"
 _EXPIRES_AT = (
     "COALESCE(CAST({expires_at} AS timestamptz), "
     + _RUN_AT
@@ -100,7 +102,7 @@ INSERT INTO sched_jobs ({_COLUMNS}) VALUES (
     :task, CAST(:args AS json), :queue, :priority, :state, :held_reason, {_RUN_AT.format(**_BY_NAME)},
     :max_attempts, CAST(:timeout AS float8), {_EXPIRES_AT.format(**_BY_NAME)},
     :key, :key_until, :key, CAST(:tags AS json), :origin, :schedule, CAST(:planned_for AS timestamptz),
-    :guard, :gated, statement_timestamp(), statement_timestamp())
+    :guard, :gated, {{now}}, {{now}})
 """
 # SQLite has no clock of microseconds: times arrive computed.
 _ONE_SQLITE = f"""
@@ -111,15 +113,6 @@ INSERT INTO sched_jobs ({_COLUMNS}) VALUES (
     :guard, :gated, :now, :now)
 """
 _INSERT_SQLITE = text(_ONE_SQLITE)
-# Without a key there is no conflict to arbitrate, and the plain INSERT is a little cheaper.
-_INSERT_ONE = {
-    (is_postgresql, keyed): text(
-        f"{_ONE_POSTGRESQL if is_postgresql else _ONE_SQLITE} {_KEY_CONFLICT if keyed else ''}"
-        " RETURNING id, run_at, expires_at, created_at"
-    ).columns(run_at=Instant(), expires_at=Instant(), created_at=Instant())
-    for is_postgresql in (True, False)
-    for keyed in (True, False)
-}
 # Arrays go over the wire as few parameters, however many the rows; three times as fast as rows of VALUES.
 _BY_COLUMN = {name: f"new.{name}" for name in ("run_at", "delay", "expires_at", "expires_in")}
 _ARRAYS = {
@@ -147,18 +140,33 @@ INSERT INTO sched_jobs ({_COLUMNS})
 SELECT new.task, CAST(new.args AS json), new.queue, new.priority, new.state, new.held_reason,
     {_RUN_AT.format(**_BY_COLUMN)}, new.max_attempts, new.timeout, {_EXPIRES_AT.format(**_BY_COLUMN)},
     NULL, NULL, NULL, CAST(new.tags AS json), new.origin, new.schedule, new.planned_for,
-    new.guard, new.gated, statement_timestamp(), statement_timestamp()
+    new.guard, new.gated, {{now}}, {{now}}
 FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _ARRAYS.items())})
     AS new({", ".join(_ARRAYS)})
 RETURNING id
 """
-_INSERT_MANY = text(_MANY_POSTGRESQL)
+
+
+@cache
+def _insert_one(is_postgresql: bool, keyed: bool, now_sql: str) -> TextualSelect:
+    """Without a key there is no conflict to arbitrate, and the plain INSERT is a little cheaper."""
+    source = _ONE_POSTGRESQL.replace("{now}", now_sql) if is_postgresql else _ONE_SQLITE
+    statement = (
+        f"{source} {_KEY_CONFLICT if keyed else ''} RETURNING id, run_at, expires_at, created_at"
+    )
+    return text(statement).columns(run_at=Instant(), expires_at=Instant(), created_at=Instant())
+
+
+@cache
+def _insert_many(now_sql: str) -> TextClause:
+    return text(_MANY_POSTGRESQL.replace("{now}", now_sql))
 
 
 def _insert_arrays(database: Database, connection: Connection, new: Sequence[NewJob]) -> list[int]:
     rows = [_parameters(database, each) for each in new]
     arrays = {name: [row[name] for row in rows] for name in _ARRAYS}
-    ids = connection.execute(_INSERT_MANY, arrays).scalars()
+    statement = _insert_many(database.now_sql)
+    ids = connection.execute(statement, arrays | database.now_parameter()).scalars()
     # Rows are inserted, and numbered, in the order of the arrays; RETURNING promises none.
     return sorted(ids)
 
@@ -188,7 +196,8 @@ def _parameters(database: Database, new: NewJob) -> dict[str, Any]:
     }
     if not database.is_postgresql:
         _settle_times(database, parameters)
-    return parameters
+        return parameters
+    return parameters | database.now_parameter()
 
 
 def _settle_times(database: Database, parameters: dict[str, Any]) -> None:

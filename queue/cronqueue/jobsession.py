@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import ORMExecuteState, Session
 
 from cronqueue.database import Database, OutcomeUnknown, is_disconnect
 from cronqueue.errors import CronqueueError
@@ -81,12 +81,16 @@ class _SqliteSession:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection = database.engine.connect().execution_options(sched_begin=None)
+        # Not the pool's any more: what is set on it here must not reach anybody else.
+        self._connection.detach()
+        self._connection.exec_driver_sql("PRAGMA query_only = ON")
         self.session = _BufferedSession(self._connection)
 
     def finish(self, finished: Finished, retention: Retention) -> bool:
         try:
             # To SQLAlchemy a transaction is open since the first read; to SQLite it begins here.
             connection = self.session.connection()
+            connection.exec_driver_sql("PRAGMA query_only = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             self.session.finishing = True
             self.session.flush()
@@ -108,6 +112,7 @@ class _BufferedSession(Session):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, autoflush=False, expire_on_commit=False)
         self.finishing = False
+        event.listen(self, "do_orm_execute", _refuse_writes)
 
     def commit(self) -> None:
         """Nothing, until the job completes."""
@@ -122,10 +127,15 @@ class _BufferedSession(Session):
             )
         super().flush(objects)
 
-    def execute(self, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if getattr(statement, "is_dml", False) and not self.finishing:
-            raise SessionMisuse(
-                "INSERT, UPDATE and DELETE through execute() in a job's session would keep SQLite's only"
-                " writer for as long as the job runs: add objects, or use a session of your own"
-            )
-        return super().execute(statement, *arguments, **options)
+
+def _refuse_writes(state: ORMExecuteState) -> Any:
+    """Whatever way it was written in, SQL text included: SQLite itself refuses it, here is the reason."""
+    try:
+        return state.invoke_statement()
+    except OperationalError as error:
+        if "readonly database" not in str(error.orig):
+            raise
+        raise SessionMisuse(
+            "INSERT, UPDATE and DELETE through execute() in a job's session would keep SQLite's only"
+            " writer for as long as the job runs: add objects, or use a session of your own"
+        ) from None

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cronqueue.columns import SQLITE_INSTANT_GLOB, BigId, Instant, RawJson, server_now
+from cronqueue.durations import MAX_DURATION
 
 if TYPE_CHECKING:
     from cronqueue.registry import Duration
@@ -38,6 +39,12 @@ STATES = ("queued", "held", "running", "succeeded", "failed", "cancelled", "skip
 TERMINAL = ("succeeded", "failed", "cancelled", "skipped")
 HELD_REASONS = ("paused", "unknown_task", "overlap", "limit", "dependency")
 ORIGINS = ("adhoc", "schedule", "backfill", "manual")
+
+# What a counter may hold, so that adding to it never fails.
+_MOST_TRIES = 1_000_000
+_MOST_CLAIMS = 2**62
+_LONGEST_TIMEOUT = int(MAX_DURATION.total_seconds())
+_INTEGERS = ("priority", "attempts", "max_attempts", "claims", "rescues", "refunds", "v")
 
 _TERMINAL_SQL = "state IN ('succeeded', 'failed', 'cancelled', 'skipped')"
 
@@ -58,15 +65,24 @@ def _quoted(words: tuple[str, ...]) -> str:
 
 def _moment_checks(*columns: str) -> list[CheckConstraint]:
     """Times that every driver reads back, and that sort as text on SQLite."""
-    checks = []
+    checks = _postgresql_moment_checks(*columns)
     for column in columns:
-        postgresql = f"{column} >= '1970-01-01 00:00+00' AND {column} < '9000-01-01 00:00+00'"
         sqlite = (
             f"{column} GLOB '{SQLITE_INSTANT_GLOB}' AND {column} >= '1970' AND {column} < '9000'"
         )
-        checks.append(CheckConstraint(postgresql, f"{column}_moment").ddl_if(dialect="postgresql"))
         checks.append(CheckConstraint(sqlite, f"{column}_moment").ddl_if(dialect="sqlite"))
     return checks
+
+
+def _postgresql_moment_checks(*columns: str) -> list[CheckConstraint]:
+    """Without infinity, and years that its driver cannot read: one row of those ends every list."""
+    return [
+        CheckConstraint(
+            f"{column} >= '1970-01-01 00:00+00' AND {column} < '9000-01-01 00:00+00'",
+            f"{column}_moment",
+        ).ddl_if(dialect="postgresql")
+        for column in columns
+    ]
 
 
 def _partial(name: str, where: str, *columns: str, unique: bool = False) -> Index:
@@ -138,14 +154,31 @@ class Job(Base, Generic[R]):
         CheckConstraint(f"origin IN ({_quoted(ORIGINS)})", "origin"),
         CheckConstraint("length(task) BETWEEN 1 AND 200", "task"),
         CheckConstraint("length(queue) BETWEEN 1 AND 200", "queue"),
-        CheckConstraint("attempts >= 0 AND max_attempts >= 1 AND claims >= 0", "attempts"),
+        # Bounded, because the claim and the rescue count on: one overflow would stop them for all rows.
+        CheckConstraint(
+            f"attempts BETWEEN 0 AND {_MOST_TRIES} AND max_attempts BETWEEN 1 AND {_MOST_TRIES}"
+            f" AND rescues BETWEEN 0 AND {_MOST_TRIES} AND refunds BETWEEN 0 AND {_MOST_TRIES}"
+            f" AND claims BETWEEN 0 AND {_MOST_CLAIMS}",
+            "attempts",
+        ),
+        CheckConstraint(f"timeout > 0 AND timeout <= {_LONGEST_TIMEOUT}", "timeout"),
         # SQLite would keep a text in a number's column, and sort it above all numbers.
         CheckConstraint(
-            "typeof(priority) = 'integer' AND typeof(attempts) = 'integer'"
-            " AND typeof(max_attempts) = 'integer' AND typeof(claims) = 'integer'",
-            "integers",
+            " AND ".join(f"typeof({column}) = 'integer'" for column in _INTEGERS)
+            + " AND typeof(timeout) IN ('real', 'null')"
+            " AND typeof(task) = 'text' AND typeof(queue) = 'text' AND typeof(args) = 'text'",
+            "types",
         ).ddl_if(dialect="sqlite"),
         *_moment_checks("run_at", "planned_for", "expires_at", "locked_until"),
+        *_postgresql_moment_checks(
+            "locked_at",
+            "started_at",
+            "finished_at",
+            "failed_at",
+            "cancel_requested_at",
+            "created_at",
+            "updated_at",
+        ),
         # Claim by a worker of all queues, and by one of some.
         _partial(
             "sched_jobs_due", "state = 'queued' AND NOT gated", "priority DESC", "run_at", "id"

@@ -55,7 +55,10 @@ def expire(database: Database) -> int:
         statement = text(
             _sql(database, _EXPIRE if not database.is_postgresql else _EXPIRE_POSTGRESQL)
         )
-        return connection.execute(statement, {"limit": BATCH} | database.now_parameter()).rowcount
+        rows = connection.execute(statement, {"limit": BATCH} | database.now_parameter()).all()
+        missed = {"ids": json.dumps([row.id for row in rows if row.state == "skipped"])}
+        connection.execute(text(_sql(database, _JUDGE_MISSED)), missed | database.now_parameter())
+        return len(rows)
 
     return database.write(batch)
 
@@ -104,6 +107,11 @@ UPDATE sched_jobs SET
     finished_at = {now}, updated_at = {now}, held_reason = NULL, unique_key = NULL, slot = NULL, gated = {no}
 WHERE id IN (SELECT id FROM sched_jobs
     WHERE state IN ('queued', 'held') AND expires_at IS NOT NULL AND expires_at <= {now} LIMIT :limit)
+RETURNING id, state
+"""
+_JUDGE_MISSED = """
+UPDATE sched_occurrences SET verdict = 'missed:deadline', decided_at = {now}
+WHERE job_id IN ({ids}) AND verdict IS NULL
 """
 # Locked rows are being claimed or changed: the next sweep sees what became of them.
 _EXPIRE_POSTGRESQL = _EXPIRE.replace("id IN (SELECT", "id = ANY(ARRAY(SELECT").replace(

@@ -288,7 +288,7 @@ def all_tasks() -> dict[str, Task[Any, Any]]:
     return dict(_tasks)
 
 
-def check_queue(queue: str) -> str:
+def check_queue(queue: object) -> str:
     """The queue's name if it can be one; raises DefinitionError."""
     if (
         not isinstance(queue, str)
@@ -302,7 +302,7 @@ def check_queue(queue: str) -> str:
     return queue
 
 
-def check_priority(priority: int) -> int:
+def check_priority(priority: object) -> int:
     """The priority if it can be one; raises DefinitionError."""
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
         raise DefinitionError(
@@ -311,14 +311,14 @@ def check_priority(priority: int) -> int:
     return priority
 
 
-def check_max_attempts(attempts: int) -> int:
+def check_max_attempts(attempts: object) -> int:
     """The number of attempts if it can be one; raises DefinitionError."""
     if isinstance(attempts, bool) or not isinstance(attempts, int) or not 1 <= attempts <= 10_000:
         raise DefinitionError(f"max_attempts {attempts!r}: give a whole number from 1 to 10000")
     return attempts
 
 
-def check_task_name(name: str) -> str:
+def check_task_name(name: object) -> str:
     """The task's name if it can be one; raises DefinitionError."""
     if not isinstance(name, str) or not _TASK_NAME.fullmatch(name):
         raise DefinitionError(
@@ -344,12 +344,10 @@ def backoff_function(backoff: Duration | Sequence[Duration] | Backoff | None) ->
 _tasks: dict[str, Task[Any, Any]] = {}
 
 
-def _register(
-    fn: Callable[..., Any], name: str | None, options: Options, policy: RetryPolicy
-) -> Task[Any, Any]:
+def _register(fn: Any, name: str | None, options: Options, policy: RetryPolicy) -> Task[Any, Any]:
     if isinstance(fn, Task):
         raise DefinitionError(f"{fn.name} is a task already")
-    if not callable(fn):
+    if not callable(fn) or not hasattr(fn, "__qualname__"):  # a partial has no name of its own
         raise DefinitionError(f"@job needs a function, not {fn!r}")
     chosen = check_task_name(name or _default_name(fn))
     _check_options(chosen, options, policy)
@@ -407,7 +405,7 @@ def _place(fn: Callable[..., Any]) -> str:
 
 
 def _as_tuple(types: ErrorTypes) -> tuple[type[BaseException], ...]:
-    chosen = types if isinstance(types, tuple) else (types,)
+    chosen: tuple[Any, ...] = types if isinstance(types, tuple) else (types,)
     for kind in chosen:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise DefinitionError(f"retry_on and discard_on take exception classes, not {kind!r}")

@@ -6,6 +6,7 @@ worker back after an outage longer than the lease would otherwise take everybody
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from cronqueue.database import Database, read_now
 from cronqueue.finish import Finished, Retention, finish, release
 from cronqueue.registry import Backoff
 from cronqueue.retry import MAX_REFUNDS, Verdict, backoff_seconds, decide_lost
+
+log = logging.getLogger("cronqueue.worker")
 
 BATCH = 500
 
@@ -65,7 +68,24 @@ def rescue(database: Database) -> Rescued:
 
 def return_jobs(database: Database, worker_id: str, death: Death) -> tuple[int, ...]:
     """Take back all jobs of one executor that is certainly dead; only started ones spend their attempt."""
+    ids: tuple[int, ...] = ()
+    while True:
+        batch = _return_batch(database, worker_id, death)
+        ids += batch
+        if len(batch) < BATCH:
+            return ids
 
+
+_NEXT_EXPIRY = text(
+    "SELECT MIN(locked_until) AS soonest FROM sched_jobs WHERE state = 'running'"
+).columns(soonest=Instant())
+_SELECT = """
+SELECT id, task, attempts, max_attempts, rescues, refunds, lock_token, locked_by, run_alone
+FROM sched_jobs WHERE state = 'running' AND {condition} ORDER BY id LIMIT :limit {lock}
+"""
+
+
+def _return_batch(database: Database, worker_id: str, death: Death) -> tuple[int, ...]:
     def work(connection: Connection) -> tuple[int, ...]:
         rows = _select(database, connection, "worker_id = :worker_id", {"worker_id": worker_id})
         for row in rows:
@@ -76,15 +96,6 @@ def return_jobs(database: Database, worker_id: str, death: Death) -> tuple[int, 
         return tuple(row.id for row in rows)
 
     return database.write(work)
-
-
-_NEXT_EXPIRY = text(
-    "SELECT MIN(locked_until) AS soonest FROM sched_jobs WHERE state = 'running'"
-).columns(soonest=Instant())
-_SELECT = """
-SELECT id, task, attempts, max_attempts, rescues, refunds, lock_token, locked_by, run_alone
-FROM sched_jobs WHERE state = 'running' AND {condition} ORDER BY id LIMIT :limit {lock}
-"""
 
 
 def _select(
@@ -103,7 +114,7 @@ def _lost(row: Row[Any], cause: str, *, alone: bool) -> Finished:
         attempt=row.attempts,
         max_attempts=row.max_attempts,
         rescues=row.rescues,
-        backoff=_backoff(),
+        backoff=_backoff(row.attempts),
         jitter=random.random(),
         alone=alone,
     )
@@ -125,13 +136,20 @@ def _died(row: Row[Any], death: Death) -> Finished:
             "failed", error=death.cause, reason="attempts spent", attempt_outcome="timeout"
         )
     else:
-        wait = backoff_seconds(row.attempts, _backoff(), random.random())
+        wait = backoff_seconds(row.attempts, _backoff(row.attempts), random.random())
         verdict = Verdict("queued", delay=wait, error=death.cause, attempt_outcome="timeout")
     return Finished(row.id, row.lock_token, row.attempts, verdict, row.locked_by)
 
 
-def _backoff() -> Backoff | None:
-    return configuration.global_backoff()
+def _backoff(attempt: int) -> Backoff | None:
+    """The global back-off, unless it fails: that must not keep back everybody's jobs."""
+    backoff = configuration.global_backoff()
+    try:
+        backoff_seconds(attempt, backoff, 0.0)
+    except Exception:
+        log.exception("the global back-off failed after attempt %d; the default is used", attempt)
+        return None
+    return backoff
 
 
 def _retention() -> Retention:

@@ -8,6 +8,7 @@ given them by whoever opens it first.
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -41,6 +42,7 @@ def upgrade(database: Database) -> SchemaState:
     """Bring the schema to this release's version; returns what was there before."""
     from alembic import command
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
     with database.begin() as connection:
         if database.is_postgresql:
             connection.execute(

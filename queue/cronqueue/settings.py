@@ -35,7 +35,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _whole(least: int) -> Callable[[object], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[object], int]:
     def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise ValueError("give a whole number")
@@ -45,6 +45,8 @@ def _whole(least: int) -> Callable[[object], int]:
             raise ValueError("give a whole number") from None
         if number < least:
             raise ValueError(f"give a whole number of at least {least}")
+        if most is not None and number > most:
+            raise ValueError(f"give a whole number of at most {most}")
         return number
 
     return read
@@ -99,7 +101,10 @@ def _positive_duration(value: object) -> timedelta:
 
 
 def _durations(value: object) -> tuple[timedelta, ...]:
-    return tuple(_positive_duration(part) for part in _names(value))
+    parts = value if isinstance(value, list | tuple) else [value]
+    if isinstance(value, str):
+        parts = _names(value)
+    return tuple(_positive_duration(part) for part in parts)
 
 
 def _lease(value: object) -> timedelta:
@@ -134,7 +139,9 @@ class Settings:
     takeover_after: timedelta = _setting(
         timedelta(minutes=15), _positive_duration, "silence after which other files win"
     )
-    max_attempts: int = _setting(25, _whole(1), "attempts of a job, unless its task says otherwise")
+    max_attempts: int = _setting(
+        25, _whole(1, 10_000), "attempts of a job, unless its task says otherwise"
+    )
     backoff: tuple[timedelta, ...] = _setting(
         (), _durations, "waits between attempts; default attempts^4 + 5 s"
     )
@@ -172,7 +179,7 @@ class Settings:
     name: str | None = _setting(None, _text, "the worker's name; default host:pid")
     tags: tuple[tuple[str, str], ...] = _setting((), _pairs, "labels of the worker, key=value")
     tz: str = _setting("UTC", _text, "time zone of schedules that name none")
-    port: int = _setting(8321, _whole(1), "port of the web page")
+    port: int = _setting(8321, _whole(1, 65_535), "port of the web page")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +251,10 @@ def _read_file(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
         return own, _parse(own)
     shared = folder / "pyproject.toml"
     if shared.is_file():
-        table = _parse(shared).get("tool", {}).get("sched")
+        tools = _parse(shared).get("tool")
+        table = tools.get("sched") if isinstance(tools, dict) else None
+        if table is not None and not isinstance(table, dict):
+            raise ConfigurationError(f"{shared}: tool.sched is no table: write [tool.sched]")
         if table is not None:
             return shared, table
     return None, {}

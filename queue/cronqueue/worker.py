@@ -55,5 +55,6 @@ class Worker:
             # Room for what runs, and for what has ended while the database was away.
             board_entries=settings.concurrency + 2 * settings.read_ahead,
             log_level=logging.getLogger("cronqueue").getEffectiveLevel(),
+            log_jobs=logging.getLogger("cronqueue.jobs").getEffectiveLevel(),
         )
         return Supervisor(template, database).run()

@@ -82,11 +82,19 @@ CREATE TABLE sched_jobs (
     CONSTRAINT sched_jobs_origin CHECK (origin IN ('adhoc', 'schedule', 'backfill', 'manual')),
     CONSTRAINT sched_jobs_task CHECK (length(task) BETWEEN 1 AND 200),
     CONSTRAINT sched_jobs_queue CHECK (length(queue) BETWEEN 1 AND 200),
-    CONSTRAINT sched_jobs_attempts CHECK (attempts >= 0 AND max_attempts >= 1 AND claims >= 0),
+    CONSTRAINT sched_jobs_attempts CHECK (attempts BETWEEN 0 AND 1000000 AND max_attempts BETWEEN 1 AND 1000000 AND rescues BETWEEN 0 AND 1000000 AND refunds BETWEEN 0 AND 1000000 AND claims BETWEEN 0 AND 4611686018427387904),
+    CONSTRAINT sched_jobs_timeout CHECK (timeout > 0 AND timeout <= 315619200),
     CONSTRAINT sched_jobs_run_at_moment CHECK (run_at >= '1970-01-01 00:00+00' AND run_at < '9000-01-01 00:00+00'),
     CONSTRAINT sched_jobs_planned_for_moment CHECK (planned_for >= '1970-01-01 00:00+00' AND planned_for < '9000-01-01 00:00+00'),
     CONSTRAINT sched_jobs_expires_at_moment CHECK (expires_at >= '1970-01-01 00:00+00' AND expires_at < '9000-01-01 00:00+00'),
-    CONSTRAINT sched_jobs_locked_until_moment CHECK (locked_until >= '1970-01-01 00:00+00' AND locked_until < '9000-01-01 00:00+00')
+    CONSTRAINT sched_jobs_locked_until_moment CHECK (locked_until >= '1970-01-01 00:00+00' AND locked_until < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_locked_at_moment CHECK (locked_at >= '1970-01-01 00:00+00' AND locked_at < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_started_at_moment CHECK (started_at >= '1970-01-01 00:00+00' AND started_at < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_finished_at_moment CHECK (finished_at >= '1970-01-01 00:00+00' AND finished_at < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_failed_at_moment CHECK (failed_at >= '1970-01-01 00:00+00' AND failed_at < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_cancel_requested_at_moment CHECK (cancel_requested_at >= '1970-01-01 00:00+00' AND cancel_requested_at < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_created_at_moment CHECK (created_at >= '1970-01-01 00:00+00' AND created_at < '9000-01-01 00:00+00'),
+    CONSTRAINT sched_jobs_updated_at_moment CHECK (updated_at >= '1970-01-01 00:00+00' AND updated_at < '9000-01-01 00:00+00')
 )
  WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.05);
 

@@ -1,0 +1,211 @@
+"""The daemon: reads the schedule files, applies what has changed, keeps the future written.
+
+    1. load the files in a fresh process, apply them
+    2. turn: load again what has changed and been quiet for two seconds · top up · say that we are there
+    3. TERM or INT ends it; what is written runs without it
+
+It executes nothing of the user's in its own process. Any number of daemons may run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cronqueue import schema
+from cronqueue.database import Database, is_outage, read_now
+from cronqueue.imports import source_files
+from cronqueue.registration import Presence, default_name, heartbeat, sign_off
+from cronqueue.settings import Settings
+from cronsched.loader import load_in_child
+from cronsched.manifest import Manifest
+from cronsched.manifests import may_apply, put_in_force
+from cronsched.materializer import next_refill, top_up
+from cronsched.reconcile import Plan, apply
+
+log = logging.getLogger("cronsched.daemon")
+
+# A pass at least this often; a schedule of every second uses up a tenth of its range in a minute.
+PASS_PERIOD = 5.0
+HEARTBEAT_PERIOD = 5.0
+LOOK_PERIOD = 1.0
+# A file that is being written is left alone until it has been quiet for this long.
+SETTLE = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonOptions:
+    """What a daemon reads, and as whom."""
+
+    settings: Settings
+    folder: Path
+    name: str | None = None
+
+
+class Daemon:
+    """One daemon. `turn` does what is due at `now` (monotonic seconds) and can be cranked by a test."""
+
+    def __init__(self, database: Database, options: DaemonOptions) -> None:
+        self._database = database
+        self._options = options
+        self._settings = options.settings
+        self._id = secrets.token_hex(16)
+        self._name = options.name or default_name()
+        self._stop = threading.Event()
+        self._reload = True
+        self._brought: str | None = None
+        self._seen: Any = None
+        self._changed_at: float | None = None
+        self._look_at = self._pass_at = self._heartbeat_at = float("-inf")
+        self._pause = 0.0
+        self._is_follower = False
+
+    def run(self) -> int:
+        """Work until TERM or INT; returns the exit code."""
+        schema.require(self._database)
+        for name in ("SIGTERM", "SIGINT"):
+            signal.signal(getattr(signal, name), lambda number, frame: self._stop.set())
+        signal.signal(signal.SIGHUP, lambda number, frame: self.reload())
+        log.info("daemon %s: schedules of %s", self._name, self._options.folder)
+        while not self._stop.is_set():
+            self._stop.wait(self._turn_safely())
+        self._leave()
+        return 0
+
+    def stop(self) -> None:
+        """End at the next occasion."""
+        self._stop.set()
+
+    def reload(self) -> None:
+        """Load the files again, changed or not."""
+        self._reload = True
+
+    def turn(self, now: float) -> None:
+        """Do what is due. Raises what the database raises."""
+        self._watch(now)
+        if self._reload:
+            self._reload = False
+            self.load_and_apply()
+            self._pass_at = now
+        if now >= self._pass_at:
+            self._top_up(now)
+        if now >= self._heartbeat_at:
+            presence = Presence(
+                self._id, "daemon", self._name, os.getpid(), "running", self._settings
+            )
+            heartbeat(self._database, [presence])
+            self._heartbeat_at = now + HEARTBEAT_PERIOD
+
+    def load_and_apply(self) -> Plan | None:
+        """Load the files in a fresh process and apply them; None when other files are in force."""
+        self._seen = self._fingerprint()
+        manifest = self.load()
+        for fault in manifest.faults:
+            log.error("%s", fault)
+        if manifest.faults:
+            log.error("what the faulty files declare stays as it was; nothing is removed")
+        if not may_apply(self._database, manifest, self._brought):
+            if not self._is_follower:
+                log.warning("newer schedule files are in force: this daemon only tops up")
+            self._is_follower = True
+            return None
+        done = apply(self._database, manifest, self._settings)
+        put_in_force(self._database, manifest)
+        self._brought = manifest.hash if manifest.complete else self._brought
+        self._is_follower = False
+        _tell(done)
+        return done
+
+    def load(self) -> Manifest:
+        """What the files declare now."""
+        return load_in_child(
+            self._options.folder, self._settings.imports, tz=self._settings.tz, missing_ok=True
+        )
+
+    def _turn_safely(self) -> float:
+        """One turn; the seconds to wait for the next."""
+        try:
+            self.turn(time.monotonic())
+        except Exception as error:
+            self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+            self._reload = self._reload or self._brought is None
+            if is_outage(error):
+                log.warning("the database is away, next try in %.1f s: %s", self._pause, error)
+            else:
+                log.error("a turn failed, next try in %.1f s", self._pause, exc_info=error)
+            return self._pause
+        self._pause = 0.0
+        due = min(self._look_at, self._pass_at, self._heartbeat_at)
+        return max(due - time.monotonic(), 0.0)
+
+    def _watch(self, now: float) -> None:
+        """Files that have changed are loaded once they have been quiet for a while."""
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_PERIOD
+        seen = self._fingerprint()
+        if self._seen is not None and seen != self._seen:
+            self._seen, self._changed_at = seen, now
+        elif self._changed_at is not None and now - self._changed_at >= SETTLE:
+            self._changed_at = None
+            self._reload = True
+
+    def _top_up(self, now: float) -> None:
+        done = top_up(self._database, self._settings)
+        for fault in done.faults:
+            log.error("%s", fault)
+        if done.jobs:
+            log.info("wrote %d jobs of %d schedules", done.jobs, done.schedules)
+        self._pass_at = now + self._until_refill()
+
+    def _until_refill(self) -> float:
+        due = next_refill(self._database)
+        if due is None:
+            return PASS_PERIOD
+        with self._database.snapshot() as connection:
+            wait = (due - read_now(self._database, connection)).total_seconds()
+        return min(max(wait, 0.05), PASS_PERIOD)
+
+    def _fingerprint(self) -> Any:
+        found = []
+        for path in source_files(self._options.folder):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            found.append((path.name, status.st_mtime_ns, status.st_size))
+        return found
+
+    def _leave(self) -> None:
+        try:
+            sign_off(self._database, [self._id])
+        except Exception as error:
+            log.warning("could not sign off: %s", error)
+        self._database.dispose()
+        log.info("daemon stopped; what is written runs without it")
+
+
+def _tell(done: Plan) -> None:
+    """One line of what was done."""
+    counts = dict.fromkeys(("add", "change", "revive", "remove"), 0)
+    for effect in done.effects:
+        counts[effect.kind] += 1
+    if done.effects:
+        log.info(
+            "applied: %d added, %d changed, %d came back, %d removed; %d jobs written, %d cancelled",
+            *counts.values(),
+            sum(effect.added for effect in done.effects),
+            sum(effect.cancelled for effect in done.effects),
+        )
+    if done.changes.kept:
+        log.error(
+            "not removed, because %s: %s", done.changes.kept_because, ", ".join(done.changes.kept)
+        )

@@ -1,0 +1,292 @@
+"""Reconcile: brings the database to what the schedule files declare.
+
+One transaction for each source file, with one `now`. Locks are taken in the order source, schedules, jobs; a
+job that somebody is changing at this moment is left alone. An edit never makes anything run by itself: what
+was due stays due, and everything else is decided for times after now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from cronqueue import wakeup
+from cronqueue.columns import Instant
+from cronqueue.database import Database, read_now
+from cronqueue.settings import Settings
+from cronsched.changes import Change, Changes, Kind, Stored, compare
+from cronsched.cronexpr import croniter_major
+from cronsched.definition import Definition
+from cronsched.ledger import (
+    amend,
+    cancel,
+    find_removable,
+    new_job,
+    read_written,
+    renumber,
+    write,
+)
+from cronsched.manifest import Manifest
+from cronsched.materializer import is_paused, move_cursors, occurrences
+from cronsched.planner import REMOVED, SUPERSEDED, Ahead, Extension, Revision, extend, revise
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change does to rows: occurrences written, kept and cancelled."""
+
+    kind: Kind
+    name: str
+    before: Definition | None
+    after: Definition | None
+    added: int
+    kept: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What applying a manifest would do, or has done."""
+
+    effects: tuple[Effect, ...]
+    changes: Changes
+    manifest: Manifest
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.effects
+
+
+def plan(
+    database: Database, manifest: Manifest, settings: Settings, *, allow_removals: bool = False
+) -> Plan:
+    """What `apply` would do now; writes nothing."""
+    with database.snapshot() as connection:
+        changes = compare(manifest, _stored(connection), allow_removals=allow_removals)
+        now = read_now(database, connection)
+        rows = _schedules(connection, [change.name for change in changes.changes], lock="")
+        run = _Run(database, connection, settings, now, rows, dry=True)
+        return Plan(tuple(run.carry_out(change) for change in changes.changes), changes, manifest)
+
+
+def apply(
+    database: Database, manifest: Manifest, settings: Settings, *, allow_removals: bool = False
+) -> Plan:
+    """Carry out the difference, file by file; returns what was done."""
+    with database.snapshot() as connection:
+        changes = compare(manifest, _stored(connection), allow_removals=allow_removals)
+    effects: list[Effect] = []
+    for source in changes.by_source():
+
+        def work(connection: Connection, source: str = source) -> list[Effect]:
+            return _apply_source(database, connection, manifest, settings, source, allow_removals)
+
+        effects += database.write(work)
+    database.write(lambda connection: _record_sources(database, connection, manifest))
+    if effects:
+        wakeup.notify(database)
+    return Plan(tuple(sorted(effects, key=lambda effect: effect.name)), changes, manifest)
+
+
+_STORED = "SELECT name, source, fingerprint, timing_hash, state FROM sched_schedules"
+_SCHEDULES = """
+SELECT name, source, definition, timing_hash, revision, state, paused_at, paused_until
+FROM sched_schedules WHERE name IN ({names}) ORDER BY name {lock}
+"""
+_ADD_SOURCE = "INSERT INTO sched_sources (name) VALUES (:name) ON CONFLICT (name) DO NOTHING"
+_LOCK_SOURCE = "SELECT name FROM sched_sources WHERE name = :name FOR UPDATE"
+_RECORD_SOURCE = """
+INSERT INTO sched_sources (name, content_hash, applied_at, fault, fault_at)
+VALUES (:name, :content_hash, :now, :fault, :fault_at)
+ON CONFLICT (name) DO UPDATE SET
+    content_hash = CASE WHEN excluded.fault IS NULL THEN excluded.content_hash
+        ELSE sched_sources.content_hash END,
+    applied_at = CASE WHEN excluded.fault IS NULL THEN excluded.applied_at ELSE sched_sources.applied_at END,
+    fault = excluded.fault, fault_at = excluded.fault_at
+"""
+_UPSERT = """
+INSERT INTO sched_schedules (name, source, definition, fingerprint, timing_hash, payload_hash, revision,
+    state, tz, croniter_major, valid_from, materialized_until, refill_at, description, created_at, updated_at)
+VALUES (:name, :source, :definition, :fingerprint, :timing_hash, :payload_hash, :revision, 'active', :tz,
+    :croniter_major, :now, :now, :now, :description, :now, :now)
+ON CONFLICT (name) DO UPDATE SET
+    source = excluded.source, definition = excluded.definition, fingerprint = excluded.fingerprint,
+    timing_hash = excluded.timing_hash, payload_hash = excluded.payload_hash, state = 'active',
+    valid_from = CASE WHEN sched_schedules.revision = excluded.revision THEN sched_schedules.valid_from
+        ELSE excluded.valid_from END,
+    revision = excluded.revision, tz = excluded.tz, croniter_major = excluded.croniter_major,
+    description = excluded.description, retired_at = NULL, updated_at = excluded.updated_at
+"""
+_RETIRE = """
+UPDATE sched_schedules SET state = 'retired', retired_at = :now, updated_at = :now WHERE name = :name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One source's transaction; `dry` reads and counts only."""
+
+    database: Database
+    connection: Connection
+    settings: Settings
+    now: datetime
+    rows: Mapping[str, Row[Any]]
+    dry: bool
+
+    def carry_out(self, change: Change) -> Effect:
+        row = self.rows.get(change.name)
+        before = None if row is None else Definition.from_json(row.definition)
+        if change.definition is None:
+            cancelled = self._remove(change.name, before)
+            return Effect(change.kind, change.name, before, None, 0, 0, cancelled)
+        if row is None:
+            added = self._add(change.definition)
+            return Effect(change.kind, change.name, None, change.definition, added, 0, 0)
+        revision = self._revise(change, row)
+        return Effect(
+            change.kind,
+            change.name,
+            before,
+            change.definition,
+            len(revision.add),
+            len(revision.keep),
+            len(revision.cancel),
+        )
+
+    def _add(self, definition: Definition) -> int:
+        extension = extend(definition, self.now, self.now, Ahead(), self._horizon(definition))
+        if not self.dry:
+            self._store(definition, 1)
+            self._write(definition, 1, extension, paused=False)
+        return len(extension.occurrences)
+
+    def _revise(self, change: Change, row: Row[Any]) -> Revision:
+        definition = change.definition
+        assert definition is not None
+        name, lock = change.name, not self.dry
+        written = read_written(self.database, self.connection, [name], self.now, lock=lock)
+        revision = revise(definition, written.get(name, []), self.now, self._horizon(definition))
+        if self.dry:
+            return revision
+        is_retimed = row.timing_hash != definition.timing_hash or change.kind == "revive"
+        number = row.revision + (1 if is_retimed else 0)
+        self._store(definition, number)
+        superseded = [each.job_id for each in revision.cancel if each.job_id is not None]
+        cancel(self.database, self.connection, superseded, SUPERSEDED)
+        kept = {
+            each.job_id: new_job(definition, planned, self.settings, paused=False)
+            for each, planned in revision.keep
+            if each.job_id is not None
+        }
+        amend(self.database, self.connection, kept)
+        if is_retimed:
+            renumber(self.database, self.connection, {name: number})
+        extension = Extension(revision.add, revision.materialized_until, revision.refill_at)
+        self._write(definition, number, extension, paused=is_paused(row, self.now))
+        return revision
+
+    def _remove(self, name: str, before: Definition | None) -> int:
+        drain = before is not None and before.on_remove == "drain"
+        ids = find_removable(self.database, self.connection, [name], drain=drain, lock=not self.dry)
+        if not self.dry:
+            cancel(self.database, self.connection, ids, REMOVED)
+            self._execute(_RETIRE, {"name": name})
+        return len(ids)
+
+    def _store(self, definition: Definition, revision: int) -> None:
+        self._execute(
+            _UPSERT,
+            {
+                "name": definition.name,
+                "source": definition.source,
+                "definition": definition.to_json(),
+                "fingerprint": definition.fingerprint,
+                "timing_hash": definition.timing_hash,
+                "payload_hash": definition.payload_hash,
+                "revision": revision,
+                "tz": definition.tz,
+                "croniter_major": croniter_major(),
+                "description": definition.description,
+            },
+        )
+
+    def _write(
+        self, definition: Definition, revision: int, extension: Extension, *, paused: bool
+    ) -> None:
+        new = occurrences(definition, revision, extension, self.settings, paused)
+        write(self.database, self.connection, new)
+        cursor = (definition.name, extension.materialized_until, extension.refill_at)
+        move_cursors(self.database, self.connection, [cursor])
+
+    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> None:
+        now = self.database.moment(self.now)
+        self.connection.execute(text(statement), {**parameters, "now": now})
+
+    def _horizon(self, definition: Definition) -> Any:
+        return definition.horizon or self.settings.horizon
+
+
+def _apply_source(
+    database: Database,
+    connection: Connection,
+    manifest: Manifest,
+    settings: Settings,
+    source: str,
+    allow_removals: bool,
+) -> list[Effect]:
+    """The changes of one file, decided again under the lock of its row."""
+    connection.execute(text(_ADD_SOURCE), {"name": source})
+    if database.is_postgresql:
+        connection.execute(text(_LOCK_SOURCE), {"name": source})
+    changes = compare(manifest, _stored(connection), allow_removals=allow_removals)
+    mine = changes.by_source().get(source, [])
+    lock = "FOR UPDATE" if database.is_postgresql else ""
+    rows = _schedules(connection, [change.name for change in mine], lock)
+    run = _Run(database, connection, settings, read_now(database, connection), rows, dry=False)
+    return [run.carry_out(change) for change in mine]
+
+
+def _stored(connection: Connection) -> dict[str, Stored]:
+    return {
+        row.name: Stored(
+            row.name, row.source, row.fingerprint, row.timing_hash, row.state == "active"
+        )
+        for row in connection.execute(text(_STORED))
+    }
+
+
+def _schedules(connection: Connection, names: Sequence[str], lock: str) -> dict[str, Row[Any]]:
+    if not names:
+        return {}
+    marks = ", ".join(f":name{index}" for index in range(len(names)))
+    statement = text(_SCHEDULES.format(names=marks, lock=lock)).columns(
+        paused_at=Instant(), paused_until=Instant()
+    )
+    parameters = {f"name{index}": name for index, name in enumerate(names)}
+    return {row.name: row for row in connection.execute(statement, parameters)}
+
+
+def _record_sources(database: Database, connection: Connection, manifest: Manifest) -> None:
+    """Write down which version of each file was applied, and what is wrong with the others."""
+    now = database.moment(read_now(database, connection))
+    faults: dict[str, list[str]] = {}
+    names = {source.path: source.name for source in manifest.sources}
+    for fault in manifest.faults:
+        faults.setdefault(names.get(fault.file, fault.file), []).append(str(fault))
+    known = {source.name: source.content_hash for source in manifest.sources}
+    rows = [
+        {
+            "name": name,
+            "content_hash": known.get(name),
+            "fault": "\n".join(faults[name]) if name in faults else None,
+            "fault_at": now if name in faults else None,
+            "now": now,
+        }
+        for name in sorted(known.keys() | faults.keys())
+    ]
+    if rows:
+        connection.execute(text(_RECORD_SOURCE), rows)

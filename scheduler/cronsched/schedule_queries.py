@@ -1,0 +1,152 @@
+"""What operators see of schedules, and do to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+from cronqueue import wakeup
+from cronqueue.audit import record
+from cronqueue.columns import Instant
+from cronqueue.database import Database, read_now
+from cronqueue.insertion import NewJob, insert_jobs
+from cronqueue.settings import Settings
+from cronsched.definition import Definition
+from cronsched.planner import Planned, upcoming
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A schedule with its next and its last run. `state` is active, paused or retired."""
+
+    name: str
+    words: str
+    tz: str
+    state: str
+    source: str
+    task: str
+    queue: str
+    priority: int
+    next_run: datetime | None
+    last_run: datetime | None
+    last_verdict: str | None
+    covered_until: datetime
+    revision: int
+    description: str | None
+
+
+def list_schedules(database: Database, *, retired: bool = False) -> list[ScheduleRow]:
+    """All schedules, the one that runs next first."""
+    with database.snapshot() as connection:
+        now = read_now(database, connection)
+        rows = connection.execute(_LIST, {"now": database.moment(now)}).all()
+    found = [_as_row(row, now) for row in rows if retired or row.state == "active"]
+    return sorted(found, key=lambda each: (each.next_run is None, each.next_run or now, each.name))
+
+
+def find_definition(database: Database, name: str) -> Definition:
+    """The stored definition; raises LookupError."""
+    with database.snapshot() as connection:
+        stored = connection.execute(
+            text("SELECT definition FROM sched_schedules WHERE name = :name"), {"name": name}
+        ).scalar()
+    if stored is None:
+        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+    return Definition.from_json(stored)
+
+
+def next_occurrences(
+    database: Database, name: str, count: int, start: datetime | None = None
+) -> tuple[Planned, ...]:
+    """The next occurrences after `start`, by default after now on the database's clock."""
+    definition = find_definition(database, name)
+    return upcoming(definition, start or database.server_now(), count)
+
+
+def trigger(
+    database: Database,
+    name: str,
+    settings: Settings,
+    *,
+    actor: str,
+    as_time: datetime | None = None,
+) -> int:
+    """Run a schedule's task now, outside its own times; returns the job's id. Raises LookupError."""
+    definition = find_definition(database, name)
+
+    def work(connection: Connection) -> int:
+        job = NewJob(
+            task=definition.task,
+            args_json=definition.args_json,
+            queue=definition.queue,
+            priority=definition.priority,
+            max_attempts=definition.max_attempts or settings.max_attempts,
+            timeout=None if definition.timeout is None else definition.timeout.total_seconds(),
+            origin="manual",
+            schedule=name,
+            planned_for=as_time or read_now(database, connection),
+        )
+        (job_id,) = insert_jobs(database, connection, [job])
+        detail = {"job": job_id}
+        record(
+            database,
+            connection,
+            actor=actor,
+            action="trigger",
+            target=f"schedule {name}",
+            detail=detail,
+        )
+        return job_id
+
+    job_id = database.write(work)
+    wakeup.notify(database)
+    return job_id
+
+
+_LIST = text("""
+SELECT s.name, s.definition, s.tz, s.state, s.source, s.paused_at, s.paused_until, s.materialized_until,
+    s.revision, s.description,
+    (SELECT MIN(j.run_at) FROM sched_jobs j WHERE j.schedule = s.name AND j.state IN ('queued', 'held')
+        AND j.schedule IS NOT NULL) AS next_run,
+    (SELECT MAX(o.planned_for) FROM sched_occurrences o WHERE o.schedule = s.name AND o.planned_for <= :now)
+        AS last_run,
+    (SELECT l.verdict FROM sched_ledger l WHERE l.schedule = s.name AND l.planned_for <= :now
+        ORDER BY l.planned_for DESC LIMIT 1) AS last_verdict
+FROM sched_schedules s
+""").columns(
+    paused_at=Instant(),
+    paused_until=Instant(),
+    materialized_until=Instant(),
+    next_run=Instant(),
+    last_run=Instant(),
+)
+
+
+def _as_row(row: Row[Any], now: datetime) -> ScheduleRow:
+    definition = Definition.from_json(row.definition)
+    paused = row.paused_at is not None and (row.paused_until is None or row.paused_until > now)
+    return ScheduleRow(
+        row.name,
+        definition.trigger.describe(),
+        row.tz,
+        "paused" if paused and row.state == "active" else row.state,
+        row.source,
+        definition.task,
+        definition.queue,
+        definition.priority,
+        row.next_run,
+        row.last_run,
+        row.last_verdict,
+        row.materialized_until,
+        row.revision,
+        row.description,
+    )
+
+
+def soonest(rows: Sequence[ScheduleRow], count: int) -> list[ScheduleRow]:
+    """The schedules that run next."""
+    return [row for row in rows if row.next_run is not None][:count]
