@@ -1,11 +1,11 @@
 """cronqueue: jobs on the SQL database that you already have.
 
-    from cronqueue import job
+from cronqueue import job
 
-    @job
-    def welcome(user_id: int) -> None: ...
+@job
+def welcome(user_id: int) -> None: ...
 
-    welcome.enqueue(7)
+welcome.enqueue(7)
 """
 
 import importlib

@@ -126,6 +126,32 @@ def leave() -> None:
     _current.set(None)
 
 
+def stand_in(task: str, database: Database, now: datetime) -> RunningJob:
+    """What `current_job()` shows where a task runs without a job: number 0, first and only attempt."""
+    return RunningJob(
+        Claimed(
+            id=0,
+            task=task,
+            args_json="",
+            queue="",
+            priority=0,
+            run_at=now,
+            attempt=1,
+            max_attempts=1,
+            token=0,
+            lock_token="",
+            schedule=None,
+            planned_for=None,
+            key=None,
+            timeout=None,
+            refunds=0,
+            run_alone=False,
+            locked_at=now,
+        ),
+        database,
+    )
+
+
 _current: ContextVar[RunningJob | None] = ContextVar("cronqueue_current_job", default=None)
 
 _PREVIOUS_SUCCESS = text(

@@ -41,11 +41,12 @@ def ignore_signals() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def log_to(level: int) -> None:
-    """Log to standard error, in lines that people and machines read."""
+def log_to(level: int, jobs: int) -> None:
+    """Log to standard error, in lines that people and machines read; `jobs` is for the ends of jobs."""
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr, force=True
     )
+    logging.getLogger("cronqueue.jobs").setLevel(jobs)
 
 
 def is_stopped(pid: int) -> bool:

@@ -51,7 +51,7 @@ def upgrade(database: Database) -> SchemaState:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
         before = _state(connection)
         if before.fit == "unknown":
-            raise SchemaMismatch(_explanation(database, before))
+            raise SchemaMismatch(explain(database, before))
         if before.fit != "ok":
             config = _config()
             config.attributes["connection"] = connection
@@ -71,7 +71,7 @@ def require(database: Database) -> None:
     if state.fit == "empty" and not database.is_postgresql:
         upgrade(database)
     elif state.fit != "ok":
-        raise SchemaMismatch(_explanation(database, state))
+        raise SchemaMismatch(explain(database, state))
 
 
 def sql(dialect: str, start: str | None = None) -> str:
@@ -99,7 +99,8 @@ def _state(connection: Connection) -> SchemaState:
     return SchemaState(version, "old" if version < HEAD else "unknown")
 
 
-def _explanation(database: Database, state: SchemaState) -> str:
+def explain(database: Database, state: SchemaState) -> str:
+    """What is wrong with the schema, and the remedy."""
     where = shown(database.url)
     match state.fit:
         case "empty":

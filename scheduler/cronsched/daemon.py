@@ -80,6 +80,13 @@ class Daemon:
         self._leave()
         return 0
 
+    def run_once(self) -> int:
+        """Load, apply, write what is due to be written; returns 1 if a file has a fault."""
+        done = self.load_and_apply()
+        top_up(self._database, self._settings)
+        self._database.dispose()
+        return 1 if done is not None and done.manifest.faults else 0
+
     def stop(self) -> None:
         """End at the next occasion."""
         self._stop.set()

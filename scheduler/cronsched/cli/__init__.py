@@ -1,0 +1,49 @@
+"""The command `sched`. Commands are imported when they are called: help and completion are instant."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from cronsched.cli.base import Lazy, SchedGroup, exit_code_of
+
+COMMANDS = {
+    "up": Lazy("up", "Schema, daemon and worker together, for development and small sites"),
+    "daemon": Lazy("daemon", "Write the schedules' occurrences ahead, apply changed files"),
+    "worker": Lazy("worker", "Run due jobs; higher priority runs first"),
+    "enqueue": Lazy("enqueue", "Store a job for a task"),
+    "run": Lazy("run", "Run a task here and now, without the queue"),
+    "jobs": Lazy("jobs", "List, show, retry, cancel, delete jobs"),
+    "schedules": Lazy("schedules", "List, show, trigger schedules; explain expressions"),
+    "plan": Lazy("plan", "What the schedule files would change"),
+    "queues": Lazy("queues", "List, pause, resume queues"),
+    "workers": Lazy("workers", "List workers and daemons"),
+    "stats": Lazy("stats", "The whole at a glance"),
+    "db": Lazy("db", "The schema: upgrade, current, check, sql, prune"),
+    "init": Lazy("init", "Write a settings file and a first schedule"),
+    "config": Lazy("config", "The settings in force, and where each comes from"),
+    "completion": Lazy("completion", "Print the completion script for a shell"),
+    "version": Lazy("version", "Print the version"),
+}
+
+
+@click.group(cls=SchedGroup, lazy=COMMANDS)
+def sched() -> None:
+    """Recurring schedules and a job queue in one service.
+
+    \b
+    sched up                    everything in one terminal
+    sched daemon                write the schedules' occurrences ahead
+    sched worker                run what is due
+    sched jobs list             look at the queue
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    try:
+        code = sched.main(args=arguments, prog_name="sched", standalone_mode=False)
+    except BaseException as error:
+        sys.exit(exit_code_of(error))
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,19 @@
+"""`sched completion`."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from cronsched.cli.base import SchedCommand
+
+
+@click.command("completion", cls=SchedCommand)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: str) -> None:
+    """Print what makes SHELL complete commands: eval "$(sched completion bash)"."""
+    from cronsched.cli import sched
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # click knows all three
+    click.echo(kind(sched, {}, "sched", "_SCHED_COMPLETE").source())

@@ -1,0 +1,39 @@
+"""`sched daemon`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.worker import set_up_logging
+
+
+@click.command("daemon", cls=SchedCommand)
+@click.option("--horizon", metavar="DURATION", help="How far ahead; default 24h.  [SCHED_HORIZON]")
+@click.option("--once", is_flag=True, help="Load, apply, write, exit.")
+@click.option("--dry-run", is_flag=True, help="Print what would change, exit.")
+@click.option("--name", help="Default host:pid.  [SCHED_NAME]")
+@pass_state
+def command(state: State, once: bool, dry_run: bool, name: str | None, **flags: Any) -> int:
+    """Write the schedules' occurrences ahead, apply changed files.
+
+    TERM or INT ends it; HUP loads the files again. Any number may run.
+    """
+    from cronqueue.database import shown
+    from cronsched.cli.plan import print_plan
+    from cronsched.daemon import Daemon, DaemonOptions, log
+    from cronsched.reconcile import plan
+
+    loaded = state.load(**flags)
+    state.loaded = loaded
+    set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
+    database = state.open()
+    log.info("database %s", shown(database.url))
+    folder = loaded.folder / loaded.settings.schedules
+    daemon = Daemon(database, DaemonOptions(loaded.settings, folder, name))
+    if dry_run:
+        print_plan(state, plan(database, daemon.load(), loaded.settings))
+        return 0
+    return daemon.run_once() if once else daemon.run()

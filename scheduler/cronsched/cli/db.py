@@ -1,0 +1,77 @@
+"""`sched db`: the schema."""
+
+from __future__ import annotations
+
+import click
+
+from cronqueue import prune as pruning
+from cronqueue import schema
+from cronqueue.database import shown
+from cronsched.cli.base import WRONG, Exit, SchedGroup, State, pass_state
+from cronsched.cli.output import print_json
+
+
+@click.group(cls=SchedGroup)
+def command() -> None:
+    """The tables: one version for each release; SQLite files are given theirs by themselves."""
+
+
+@command.command()
+@pass_state
+def upgrade(state: State) -> None:
+    """Bring the schema to this release's version; safe while others do the same."""
+    database = state.open(check=False)
+    before = schema.upgrade(database)
+    what = "was there already" if before.fit == "ok" else f"from {before.version or 'nothing'}"
+    click.echo(f"{shown(database.url)}: schema {schema.HEAD}, {what}")
+
+
+@command.command()
+@pass_state
+def current(state: State) -> None:
+    """Print the schema's version."""
+    found = schema.current(state.open(check=False))
+    if state.as_json:
+        print_json(found)
+    else:
+        click.echo(found.version or "none")
+
+
+@command.command()
+@pass_state
+def check(state: State) -> None:
+    """Whether the schema fits this release; exit code 4 if not."""
+    database = state.open(check=False)
+    found = schema.current(database)
+    if state.as_json:
+        print_json({"version": found.version, "needed": schema.HEAD, "fit": found.fit})
+    elif found.fit == "ok":
+        click.echo(f"{shown(database.url)}: schema {found.version} fits")
+    if found.fit != "ok":
+        raise Exit(WRONG, schema.explain(database, found))
+
+
+@command.command()
+@click.option(
+    "--dialect", type=click.Choice(["postgresql", "sqlite"]), help="Default: the database's."
+)
+@click.option("--from", "start", metavar="VERSION", help="Only what comes after this version.")
+@pass_state
+def sql(state: State, dialect: str | None, start: str | None) -> None:
+    """Print the statements of an upgrade instead of running them."""
+    if dialect is None:
+        dialect = (
+            "postgresql" if state.loaded.settings.database_url.startswith("postgres") else "sqlite"
+        )
+    click.echo(schema.sql(dialect, start))
+
+
+@command.command()
+@pass_state
+def prune(state: State) -> None:
+    """Delete what has been kept long enough, now."""
+    database, settings = state.open(), state.loaded.settings
+    total = 0
+    while count := pruning.prune(database, settings.keep_finished, settings.keep_finished_count):
+        total += count
+    click.echo(f"deleted {total} jobs")

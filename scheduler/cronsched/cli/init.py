@@ -1,0 +1,50 @@
+"""`sched init`: a first project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cronsched.cli.base import SchedCommand
+
+FILES = {
+    "sched.toml": """\
+# Settings of `sched`; `sched config show` prints them all.
+database_url = "sqlite:///sched.db"
+schedules = "schedules"
+""",
+    "schedules/hello.py": '''\
+"""Every file of this folder is loaded by `sched daemon` and `sched worker`."""
+
+from cronqueue import current_job, job
+from cronsched import every
+
+
+@every("30s")
+def tick() -> None:
+    current_job().logger.info("planned for %s", current_job().planned_for)
+
+
+@job
+def greet(name: str) -> str:
+    return f"Hello, {name}!"
+''',
+}
+
+
+@click.command("init", cls=SchedCommand)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
+def command(folder: Path) -> None:
+    """Write sched.toml and schedules/hello.py into FOLDER; what is there stays."""
+    for name, text in FILES.items():
+        path = folder / name
+        if path.exists():
+            click.echo(f"{path} is there already")
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {path}")
+    click.echo(
+        "next: sched up, and in another terminal: sched enqueue hello.greet --args '[\"you\"]' --wait"
+    )

@@ -1,0 +1,47 @@
+"""`sched stats`."""
+
+from __future__ import annotations
+
+import click
+
+from cronqueue import overview
+from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.output import print_fields, print_json
+
+
+@click.command("stats", cls=SchedCommand)
+@pass_state
+def command(state: State) -> None:
+    """Counts by state, throughput, waits and durations."""
+    found = overview.stats(state.open())
+    if state.as_json:
+        print_json(found)
+        return
+    print_fields(
+        state,
+        {
+            **{name: count for name, count in found.by_state.items() if count},
+            "due now": found.due,
+            "oldest due": found.oldest_due,
+            "last hour": _counts(found.last_hour),
+            "last day": _counts(found.last_day),
+            "wait": _percentiles(found.wait),
+            "run": _percentiles(found.run),
+            "workers": f"{found.workers} executors with {found.places} places",
+        },
+    )
+
+
+def _counts(counts: object) -> str:
+    assert isinstance(counts, dict)
+    return (
+        ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing ended"
+    )
+
+
+def _percentiles(found: overview.Percentiles | None) -> str | None:
+    if found is None:
+        return None
+    return (
+        f"p50 {found.p50:.3f} s, p95 {found.p95:.3f} s, p99 {found.p99:.3f} s of {found.count} jobs"
+    )

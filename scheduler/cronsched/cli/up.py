@@ -1,0 +1,100 @@
+"""`sched up`: daemon and worker in one terminal."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from cronqueue import schema
+from cronqueue.database import Database, shown
+from cronqueue.errors import CronqueueError
+from cronsched.cli.base import FAILED, SchedCommand, State, pass_state
+from cronsched.cli.output import print_table
+from cronsched.schedule_queries import list_schedules, soonest
+
+_LOOK_PERIOD = 0.5
+_SHOWN = 10
+_PR_SET_PDEATHSIG = 1
+
+
+@click.command("up", cls=SchedCommand)
+@pass_state
+def command(state: State) -> int:
+    """Bring up the schema, a daemon and a worker. Ctrl-C ends all; a second one at once."""
+    database = state.open(check=False)
+    schema.upgrade(database)
+    click.echo(f"database {shown(database.url)}")
+    services = [_start("daemon"), _start("worker", "--verbose")]
+    signals: list[int] = []
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), lambda number, frame: signals.append(number))
+    return _watch(state, database, services, signals)
+
+
+def _watch(
+    state: State, database: Database, services: list[subprocess.Popen[bytes]], signals: list[int]
+) -> int:
+    """Until all have ended; says what comes next whenever the schedules have changed."""
+    told: object = None
+    failed = stopping = False
+    while any(service.poll() is None for service in services):
+        if signals:
+            signals.pop()
+            stopping = True
+            _signal_all(services)
+        elif not stopping and any(service.poll() is not None for service in services):
+            failed = stopping = True
+            click.echo("sched: a service has ended by itself; the other one is stopped", err=True)
+            _signal_all(services)
+        if not stopping:
+            told = _tell_next(state, database, told)
+        time.sleep(_LOOK_PERIOD)
+    database.dispose()
+    return FAILED if failed or any(service.returncode for service in services) else 0
+
+
+def _start(name: str, *options: str) -> subprocess.Popen[bytes]:
+    """One service in a process group of its own: the terminal's Ctrl-C reaches us alone."""
+    flags = [each for each in sys.argv[1:] if each != "up"]
+    command_line = [sys.executable, "-m", "cronsched.cli", name, *flags, *options]
+    # No thread of ours runs yet, so a function between fork and exec is safe.
+    return subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
+        command_line,
+        process_group=0,
+        preexec_fn=_end_with_us(),  # noqa: PLW1509
+    )
+
+
+def _end_with_us() -> Callable[[], None] | None:
+    """Should we be killed, the services stop in order."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _signal_all(services: list[subprocess.Popen[bytes]]) -> None:
+    for service in services:
+        if service.poll() is None:
+            os.kill(service.pid, signal.SIGTERM)
+
+
+def _tell_next(state: State, database: Database, told: object) -> object:
+    """Print what runs next, if the schedules are not those of which we told last."""
+    try:
+        rows = list_schedules(database)
+    except CronqueueError:
+        return told  # the services say that the database is away
+    known = [(row.name, row.revision, row.state) for row in sorted(rows, key=lambda row: row.name)]
+    if not rows or known == told:
+        return told
+    table = [(row.next_run, row.name, row.words) for row in soonest(rows, _SHOWN)]
+    print_table(state, ("NEXT", "SCHEDULE", "WHEN"), table)
+    return known

@@ -1,0 +1,56 @@
+"""`sched worker`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from cronqueue.processes import log_to
+from cronsched.cli.base import SchedCommand, State, pass_state
+
+
+@click.command("worker", cls=SchedCommand)
+@click.option("--queues", metavar="A,B", help="Only these.  [SCHED_QUEUES, QUEUES, QUEUE]")
+@click.option("--exclude-queues", metavar="A,B", help="All but these.  [SCHED_EXCLUDE_QUEUES]")
+@click.option(
+    "--concurrency", type=int, help="Jobs at a time in each process.  [SCHED_CONCURRENCY]"
+)
+@click.option("--processes", type=int, help="Executor processes.  [SCHED_PROCESSES]")
+@click.option(
+    "--min-priority",
+    type=int,
+    help="At least this; higher runs first.  [SCHED_MIN_PRIORITY, MIN_PRIORITY]",
+)
+@click.option("--max-priority", type=int, help="At most this.  [SCHED_MAX_PRIORITY, MAX_PRIORITY]")
+@click.option("--burst", is_flag=True, help="Exit when nothing is due.")
+@click.option("--max-jobs", type=click.IntRange(1), help="Exit after this many.")
+@click.option(
+    "--lease", metavar="DURATION", help="When others take a dead worker's jobs.  [SCHED_LEASE]"
+)
+@click.option(
+    "--shutdown-timeout", metavar="DURATION", help="After TERM.  [SCHED_SHUTDOWN_TIMEOUT]"
+)
+@click.option("--name", help="Default host:pid.  [SCHED_NAME]")
+@click.option("--tags", metavar="K=V,...", help="Labels.  [SCHED_TAGS]")
+@pass_state
+def command(state: State, burst: bool, max_jobs: int | None, **flags: Any) -> int:
+    """Run due jobs: higher priority first, then the earlier run_at, then the lower id.
+
+    TERM or INT: nothing new, running jobs may end; a second one interrupts them. HUP: new code.
+    """
+    from cronqueue.worker import Worker
+
+    loaded = state.load(delayed_job_names=True, **flags)
+    set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
+    sys.path.insert(0, os.getcwd())
+    return Worker(burst=burst, max_jobs=max_jobs, loaded=loaded).run()
+
+
+def set_up_logging(*, verbose: bool, quiet: bool) -> None:
+    """Errors only; or what services do; or the end of every job too."""
+    level = logging.ERROR if quiet else logging.INFO
+    log_to(level, logging.INFO if verbose else max(level, logging.WARNING))
