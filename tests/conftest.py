@@ -114,6 +114,19 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'sched.db')}"
 
 
+@pytest.fixture(autouse=True)
+def _own_tasks() -> Iterator[None]:
+    """What a test registers is gone when it ends: the next one may give the same names anew."""
+    from cronqueue import hooks, registry
+
+    tasks, called = registry._tasks.copy(), {key: list(fns) for key, fns in hooks._hooks.items()}
+    yield
+    registry._tasks.clear()
+    registry._tasks.update(tasks)
+    hooks._hooks.clear()
+    hooks._hooks.update(called)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh database with our schema: the test runs once on each kind."""

@@ -314,9 +314,12 @@ def _take(
     }
     if database.is_postgresql:
         who["lease"] = claimant.lease.total_seconds()
+        who |= database.now_parameter()
     else:
-        who["until"] = database.moment(database.clock.now() + claimant.lease)
-    rows = connection.execute(statement, where | who | database.now_parameter())
+        moment = database.clock.now()
+        who["now"] = database.moment(moment)
+        who["until"] = database.moment(moment + claimant.lease)
+    rows = connection.execute(statement, where | who)
     # RETURNING comes in no order.
     return sorted(map(Claimed._make, rows), key=lambda job: (-job.priority, job.run_at, job.id))
 

@@ -229,6 +229,8 @@ def _moment(value: datetime | time, depth: int) -> str:
         value, more = value.replace(tzinfo=None), f',"zone":"{_zone_key(zone)}"'
     elif zone is not None and type(zone) is not timezone:
         raise _Refused(f"its time zone is a {type_name(type(zone))}: use zoneinfo.ZoneInfo or UTC")
+    elif type(zone) is timezone and zone.utcoffset(None).microseconds:
+        raise _Refused("its offset from UTC has a fraction of a second, which does not read back")
     if value.fold:
         more += ',"fold":1'
     return f'{{"$type":"{tag}","value":"{value.isoformat()}"{more}}}'

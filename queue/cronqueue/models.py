@@ -26,6 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from cronqueue.columns import SQLITE_INSTANT_GLOB, BigId, Instant, RawJson, server_now
 from cronqueue.durations import MAX_DURATION
+from cronqueue.states import HELD_REASONS, STATES, TERMINAL
 
 if TYPE_CHECKING:
     from cronqueue.registry import Duration
@@ -35,9 +36,6 @@ R = TypeVar("R")
 # The row format; a process refuses rows of a higher one.
 ROW_FORMAT = 1
 
-STATES = ("queued", "held", "running", "succeeded", "failed", "cancelled", "skipped")
-TERMINAL = ("succeeded", "failed", "cancelled", "skipped")
-HELD_REASONS = ("paused", "unknown_task", "overlap", "limit", "dependency")
 ORIGINS = ("adhoc", "schedule", "backfill", "manual")
 
 # What a counter may hold, so that adding to it never fails.

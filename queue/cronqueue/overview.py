@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, text
 
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
-from cronqueue.models import STATES, TERMINAL
+from cronqueue.states import STATES, TERMINAL
 
 # A worker gives a sign of life every five seconds: after six that are missing it is silent.
 SILENT_AFTER = timedelta(seconds=30)

@@ -92,7 +92,7 @@ _DELETE_JOBS = "DELETE FROM sched_jobs WHERE id IN ({ids})"
 _OLD = """
 SELECT id FROM sched_jobs
 WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped') AND state <> 'failed'
-    AND finished_at < (SELECT MAX(edge) FROM (
+    AND finished_at <= (SELECT MAX(edge) FROM (
         SELECT {cutoff} AS edge
         UNION ALL SELECT * FROM (SELECT finished_at FROM sched_jobs
             WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped')

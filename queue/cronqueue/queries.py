@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from cronqueue.database import Database, read_now
-from cronqueue.models import STATES, Attempt, Job
+from cronqueue.models import Attempt, Job
+from cronqueue.states import STATES
 
 AnySelect = Select[*tuple[Any, ...]]
 

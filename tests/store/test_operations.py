@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,8 +21,8 @@ from cronqueue.retry import Verdict
 
 ACTOR = "ann@host"
 LATER = datetime.now(UTC) + timedelta(hours=1)
-ENDED: Mapping[str, Any] = {"finished_at": datetime(2026, 1, 2, tzinfo=UTC)}
-FAILED: Mapping[str, Any] = ENDED | {
+ENDED: dict[str, Any] = {"finished_at": datetime(2026, 1, 2, tzinfo=UTC)}
+FAILED: dict[str, Any] = ENDED | {
     "state": "failed",
     "failed_at": datetime(2026, 1, 2, tzinfo=UTC),
     "attempts": 25,

@@ -249,7 +249,8 @@ def test_percentiles_are_of_what_was_measured() -> None:
 
 def add(database: Database, **columns: Any) -> int:
     job: Job[Any] = Job(**{"task": "demo.add", **columns})
-    return add_row(database, job)
+    job_id: int = add_row(database, job)
+    return job_id
 
 
 def add_worker(database: Database, name: str, *, heartbeat_at: datetime) -> None:

@@ -29,5 +29,7 @@ def test_the_lazy_names_are_the_exported_ones() -> None:
 def test_importing_a_package_loads_neither_sqlalchemy_nor_croniter(package: str) -> None:
     heavy = "{'sqlalchemy', 'alembic', 'croniter', 'apscheduler', 'rich', 'click'}"
     program = f"import sys, {package}; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

@@ -128,7 +128,7 @@ class _HostileError(Exception):
     def __str__(self) -> str:
         raise KeyboardInterrupt
 
-    __repr__ = __len__ = __bool__ = __eq__ = __hash__ = __str__  # type: ignore
+    __repr__ = __len__ = __bool__ = __eq__ = __hash__ = __str__  # type: ignore[assignment]
 
 
 class _BadTextError(Exception):
@@ -143,7 +143,7 @@ class _StrangeStr(str):
     def __len__(self) -> int:
         raise SystemExit
 
-    encode = __getitem__ = __str__ = __len__ = __len__  # type: ignore
+    encode = __getitem__ = __str__ = __len__ = __len__  # type: ignore[assignment]
 
 
 def test_an_exception_whose_every_method_fails_is_named() -> None:

@@ -6,8 +6,6 @@ from dataclasses import fields
 
 import click
 
-from cronqueue.database import parse_url, shown
-from cronqueue.settings import resolve_database_url
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.output import print_json, print_table
 
@@ -21,6 +19,9 @@ def command() -> None:
 @pass_state
 def show(state: State) -> None:
     """Every setting with its value and where that stands; passwords masked."""
+    from cronqueue.database import parse_url, shown
+    from cronqueue.settings import resolve_database_url
+
     loaded = state.loaded
     rows = []
     for each in fields(loaded.settings):

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import click
 
-from cronqueue import prune as pruning
-from cronqueue import schema
-from cronqueue.database import shown
 from cronsched.cli.base import WRONG, Exit, SchedGroup, State, pass_state
 from cronsched.cli.output import print_json
 
@@ -20,6 +17,9 @@ def command() -> None:
 @pass_state
 def upgrade(state: State) -> None:
     """Bring the schema to this release's version; safe while others do the same."""
+    from cronqueue import schema
+    from cronqueue.database import shown
+
     database = state.open(check=False)
     before = schema.upgrade(database)
     what = "was there already" if before.fit == "ok" else f"from {before.version or 'nothing'}"
@@ -30,6 +30,8 @@ def upgrade(state: State) -> None:
 @pass_state
 def current(state: State) -> None:
     """Print the schema's version."""
+    from cronqueue import schema
+
     found = schema.current(state.open(check=False))
     if state.as_json:
         print_json(found)
@@ -41,6 +43,9 @@ def current(state: State) -> None:
 @pass_state
 def check(state: State) -> None:
     """Whether the schema fits this release; exit code 4 if not."""
+    from cronqueue import schema
+    from cronqueue.database import shown
+
     database = state.open(check=False)
     found = schema.current(database)
     if state.as_json:
@@ -59,6 +64,8 @@ def check(state: State) -> None:
 @pass_state
 def sql(state: State, dialect: str | None, start: str | None) -> None:
     """Print the statements of an upgrade instead of running them."""
+    from cronqueue import schema
+
     if dialect is None:
         dialect = (
             "postgresql" if state.loaded.settings.database_url.startswith("postgres") else "sqlite"
@@ -70,6 +77,8 @@ def sql(state: State, dialect: str | None, start: str | None) -> None:
 @pass_state
 def prune(state: State) -> None:
     """Delete what has been kept long enough, now."""
+    from cronqueue import prune as pruning
+
     database, settings = state.open(), state.loaded.settings
     total = 0
     while count := pruning.prune(database, settings.keep_finished, settings.keep_finished_count):

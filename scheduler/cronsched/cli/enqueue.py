@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from cronqueue.registry import all_tasks, find_task
 from cronsched.cli.base import JOB_FAILED, Exit, SchedCommand, State, pass_state, refuse
 from cronsched.cli.output import parse_time, print_fields, print_json
 
@@ -33,6 +32,7 @@ from cronsched.cli.output import parse_time, print_fields, print_json
 def command(state: State, task: str, args: str, kwargs: str, **chosen: Any) -> None:
     """Store a job for TASK."""
     from cronqueue.enqueueing import enqueue
+    from cronqueue.registry import find_task
 
     state.load_tasks()
     if find_task(task) is None and not chosen.pop("force"):
@@ -59,6 +59,8 @@ def command(state: State, task: str, args: str, kwargs: str, **chosen: Any) -> N
 
 def unknown_task(name: str) -> str:
     """What is wrong with the name, and which was meant."""
+    from cronqueue.registry import all_tasks
+
     close = difflib.get_close_matches(name, all_tasks(), 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"no task is named {name!r}{hint} (--force stores it all the same)"

@@ -6,10 +6,7 @@ from typing import Any
 
 import click
 
-from cronqueue import operations, queries
-from cronqueue.audit import this_user
-from cronqueue.models import STATES
-from cronqueue.queries import Filter
+from cronqueue.states import STATES
 from cronsched.cli.base import NO_MATCH, Exit, SchedGroup, State, confirm, pass_state, refuse
 from cronsched.cli.output import parse_time, print_fields, print_json, print_table
 
@@ -40,8 +37,10 @@ def _filters(function: Any) -> Any:
 @pass_state
 def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> None:
     """Jobs, newest first; queued and due ones as they will run."""
+    from cronqueue.queries import Filter, select_jobs
+
     before = None if due_before is None else parse_time(state, due_before)
-    found = queries.select_jobs(state.open(), Filter(**chosen, due_before=before), limit=limit)
+    found = select_jobs(state.open(), Filter(**chosen, due_before=before), limit=limit)
     if state.as_json:
         print_json(found)
         return
@@ -69,6 +68,8 @@ def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> No
 @pass_state
 def show(state: State, job_id: int) -> None:
     """One job with its arguments, result and attempts."""
+    from cronqueue import queries
+
     details = queries.find_job(state.open(), job_id)
     row = {name: getattr(details.row, name) for name in details.row.__dataclass_fields__}
     rest = {
@@ -91,17 +92,19 @@ def _ids(
     state: State, ids: tuple[int, ...], chosen: dict[str, Any], states: tuple[str, ...]
 ) -> list[int]:
     """The jobs that a bulk act means, of those states that it can act on."""
+    from cronqueue.queries import Filter, select_jobs
+
     database = state.open()
     if ids:
         return list(ids)
     if not any(chosen.values()):
         refuse("name jobs by their ids, or say which: --state, --queue, --task, --schedule")
     chosen["states"] = tuple(set(states).intersection(chosen["states"] or states))
-    return [job.id for job in queries.select_jobs(database, Filter(**chosen), limit=1_000_000)]
+    return [job.id for job in select_jobs(database, Filter(**chosen), limit=1_000_000)]
 
 
 def _act(
-    name: str, words: str, states: tuple[str, ...], one: Any, many: Any, undo: str = ""
+    name: str, words: str, states: tuple[str, ...], one: str, many: str, undo: str = ""
 ) -> None:
     """A command that does the same to one job, or after a question to many."""
 
@@ -112,6 +115,9 @@ def _act(
     @click.option("--dry-run", is_flag=True, help="Only count.")
     @pass_state
     def act(state: State, ids: tuple[int, ...], yes: bool, dry_run: bool, **chosen: Any) -> None:
+        from cronqueue import operations
+        from cronqueue.audit import this_user
+
         found = _ids(state, ids, chosen, states)
         if not found:
             raise Exit(NO_MATCH, "no job matches")
@@ -120,13 +126,14 @@ def _act(
             return
         database = state.open()
         if len(found) == 1 and ids:
-            answer = one(database, found[0], actor=this_user())
+            answer = getattr(operations, one)(database, found[0], actor=this_user())
             click.echo(
                 f"job {found[0]}: {answer or name}{undo and '; undo: ' + undo.format(found[0])}"
             )
             return
         confirm(f"{name} {len(found)} jobs?", yes=yes)
-        click.echo(f"{name}: {many(database, found, actor=this_user())}")
+        done = getattr(operations, many)(database, found, actor=this_user())
+        click.echo(f"{name}: {done}")
 
 
 _WAITING = ("queued", "held")
@@ -135,31 +142,31 @@ _act(
     "retry",
     "Queue failed, cancelled or skipped jobs again, with fresh attempts.",
     _ENDED,
-    operations.retry_job,
-    operations.retry_jobs,
+    "retry_job",
+    "retry_jobs",
     "sched jobs cancel {}",
 )
 _act(
     "cancel",
     "Cancel waiting jobs; ask running ones to stop.",
     (*_WAITING, "running"),
-    operations.cancel_job,
-    operations.cancel_jobs,
+    "cancel_job",
+    "cancel_jobs",
     "sched jobs retry {}",
 )
 _act(
     "delete",
     "Delete jobs that do not run.",
     (*_WAITING, *_ENDED, "succeeded"),
-    operations.delete_job,
-    operations.delete_jobs,
+    "delete_job",
+    "delete_jobs",
 )
 _act(
     "run-now",
     "Make waiting jobs due at once.",
     _WAITING,
-    operations.run_now,
-    operations.run_jobs_now,
+    "run_now",
+    "run_jobs_now",
 )
 
 
@@ -168,7 +175,9 @@ _act(
 @pass_state
 def failures(state: State, **chosen: Any) -> None:
     """Failed jobs, grouped by task and error."""
-    groups = queries.failures(state.open(), Filter(**chosen))
+    from cronqueue import queries
+
+    groups = queries.failures(state.open(), queries.Filter(**chosen))
     if state.as_json:
         print_json(groups)
         return
@@ -185,9 +194,13 @@ def failures(state: State, **chosen: Any) -> None:
 @pass_state
 def clear(state: State, yes: bool, **chosen: Any) -> None:
     """Delete all jobs that do not run, or those that match."""
+    from cronqueue import operations
+    from cronqueue.audit import this_user
+    from cronqueue.queries import Filter, select_jobs
+
     chosen["states"] = chosen["states"] or tuple(name for name in STATES if name != "running")
     database = state.open()
-    found = [job.id for job in queries.select_jobs(database, Filter(**chosen), limit=1_000_000)]
+    found = [job.id for job in select_jobs(database, Filter(**chosen), limit=1_000_000)]
     if not found:
         raise Exit(NO_MATCH, "no job matches")
     confirm(f"Delete {len(found)} jobs?", yes=yes)

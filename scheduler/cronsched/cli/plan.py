@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cronsched.cli.base import FAILED, PENDING, Exit, SchedCommand, State, pass_state
 from cronsched.cli.output import print_json
-from cronsched.reconcile import Effect, Plan
+
+if TYPE_CHECKING:
+    from cronsched.reconcile import Effect, Plan
 
 _SIGNS = {"add": "+", "change": "~", "revive": "+", "remove": "-"}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from cronqueue import operations, overview
-from cronqueue.audit import this_user
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.output import parse_time, print_json, print_table
 
@@ -19,6 +17,8 @@ def command() -> None:
 @pass_state
 def list_(state: State) -> None:
     """Every queue that has something to do, or is paused."""
+    from cronqueue import overview
+
     found = overview.queue_stats(state.open())
     if state.as_json:
         print_json(found)
@@ -49,6 +49,9 @@ def list_(state: State) -> None:
 @pass_state
 def pause(state: State, name: str, reason: str | None, until: str | None) -> None:
     """Let no worker claim from a queue; what runs goes on."""
+    from cronqueue import operations
+    from cronqueue.audit import this_user
+
     moment = None if until is None else parse_time(state, until)
     operations.pause_queue(state.open(), name, actor=this_user(), reason=reason, until=moment)
     click.echo(f"queue {name} is paused; undo: sched queues resume {name}")
@@ -59,5 +62,8 @@ def pause(state: State, name: str, reason: str | None, until: str | None) -> Non
 @pass_state
 def resume(state: State, name: str) -> None:
     """Let workers claim from a queue again."""
+    from cronqueue import operations
+    from cronqueue.audit import this_user
+
     operations.resume_queue(state.open(), name, actor=this_user())
     click.echo(f"queue {name} goes on")

@@ -6,7 +6,6 @@ import asyncio
 
 import click
 
-from cronqueue.registry import find_task
 from cronsched.cli.base import SchedCommand, State, pass_state, refuse
 from cronsched.cli.enqueue import parse_json, unknown_task
 from cronsched.cli.output import print_json
@@ -22,6 +21,7 @@ def command(state: State, task: str, args: str, kwargs: str) -> None:
     """Run TASK in this process, without the queue and without retries."""
     from cronqueue import context
     from cronqueue.clock import utcnow
+    from cronqueue.registry import find_task
 
     set_up_logging(verbose=state.verbose, quiet=state.loaded.settings.quiet)
     state.load_tasks()

@@ -7,8 +7,6 @@ from datetime import datetime
 
 import click
 
-from cronqueue.audit import this_user
-from cronsched import schedule_queries
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.output import parse_time, print_fields, print_json, print_table, show_time
 
@@ -23,6 +21,8 @@ def command() -> None:
 @pass_state
 def list_(state: State, retired: bool) -> None:
     """All schedules, the one that runs next first."""
+    from cronsched import schedule_queries
+
     found = schedule_queries.list_schedules(state.open(), retired=retired)
     if state.as_json:
         print_json(found)
@@ -51,6 +51,8 @@ def list_(state: State, retired: bool) -> None:
 @pass_state
 def show(state: State, name: str) -> None:
     """One schedule with its definition and its next runs."""
+    from cronsched import schedule_queries
+
     database = state.open()
     definition = json.loads(schedule_queries.find_definition(database, name).to_json())
     upcoming = [each.run_at for each in schedule_queries.next_occurrences(database, name, 5)]
@@ -69,6 +71,8 @@ def show(state: State, name: str) -> None:
 @pass_state
 def next_(state: State, name: str, count: int, start: str | None) -> None:
     """When a schedule runs next: planned times, before jitter."""
+    from cronsched import schedule_queries
+
     moment = None if start is None else parse_time(state, start)
     found = schedule_queries.next_occurrences(state.open(), name, count, moment)
     _print_instants(state, name, [each.planned_for for each in found])
@@ -80,6 +84,9 @@ def next_(state: State, name: str, count: int, start: str | None) -> None:
 @pass_state
 def trigger(state: State, name: str, as_time: str | None) -> None:
     """Run a schedule's task now; its own times stay as they are."""
+    from cronqueue.audit import this_user
+    from cronsched import schedule_queries
+
     moment = None if as_time is None else parse_time(state, as_time)
     database = state.open()
     job_id = schedule_queries.trigger(

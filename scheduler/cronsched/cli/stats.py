@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from cronqueue import overview
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.output import print_fields, print_json
+
+if TYPE_CHECKING:
+    from cronqueue.overview import Percentiles
 
 
 @click.command("stats", cls=SchedCommand)
 @pass_state
 def command(state: State) -> None:
     """Counts by state, throughput, waits and durations."""
+    from cronqueue import overview
+
     found = overview.stats(state.open())
     if state.as_json:
         print_json(found)
@@ -39,7 +45,7 @@ def _counts(counts: object) -> str:
     )
 
 
-def _percentiles(found: overview.Percentiles | None) -> str | None:
+def _percentiles(found: Percentiles | None) -> str | None:
     if found is None:
         return None
     return (

@@ -9,15 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
-from cronqueue import schema
-from cronqueue.database import Database, shown
 from cronqueue.errors import CronqueueError
 from cronsched.cli.base import FAILED, SchedCommand, State, pass_state
 from cronsched.cli.output import print_table
-from cronsched.schedule_queries import list_schedules, soonest
+
+if TYPE_CHECKING:
+    from cronqueue.database import Database
 
 _LOOK_PERIOD = 0.5
 _SHOWN = 10
@@ -28,6 +29,9 @@ _PR_SET_PDEATHSIG = 1
 @pass_state
 def command(state: State) -> int:
     """Bring up the schema, a daemon and a worker. Ctrl-C ends all; a second one at once."""
+    from cronqueue import schema
+    from cronqueue.database import shown
+
     database = state.open(check=False)
     schema.upgrade(database)
     click.echo(f"database {shown(database.url)}")
@@ -88,6 +92,8 @@ def _signal_all(services: list[subprocess.Popen[bytes]]) -> None:
 
 def _tell_next(state: State, database: Database, told: object) -> object:
     """Print what runs next, if the schedules are not those of which we told last."""
+    from cronsched.schedule_queries import list_schedules, soonest
+
     try:
         rows = list_schedules(database)
     except CronqueueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from cronqueue import overview
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.output import print_json, print_table
 
@@ -18,6 +17,8 @@ def command() -> None:
 @pass_state
 def list_(state: State) -> None:
     """Who is there, and what each takes."""
+    from cronqueue import overview
+
     found = overview.list_workers(state.open())
     if state.as_json:
         print_json(found)
