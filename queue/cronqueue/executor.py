@@ -32,7 +32,7 @@ from cronqueue.errors import JobInterrupted, JobTimeout
 from cronqueue.exchange import Order, Reply, Request, exchange
 from cronqueue.execution import Executed, Execution, Surroundings
 from cronqueue.finish import Finished, Retention
-from cronqueue.holdings import Holdings
+from cronqueue.holdings import Hold, Holdings
 from cronqueue.hooks import announce
 from cronqueue.imports import import_folder, import_modules, source_files
 from cronqueue.pool import Placed, Pool
@@ -130,7 +130,7 @@ class Executor:
         self._told_idle = False
         self._draining = False
         self._abort_at: float | None = None
-        self._interrupt_at: dict[int, float] = {}
+        self._interrupt_at: dict[Hold, float] = {}
         self._unknown_tokens: dict[str, float] = {}
         self._unknown_at = float("-inf")
         self._pause = 0.0
@@ -141,21 +141,24 @@ class Executor:
     def run(self) -> None:
         """Work until drained, or until nothing is due in burst mode."""
         self._load()
-        self._board.beat_at = boottime()
+        self._board.beat_at = time.monotonic()
         announce("worker_start", None)
         threading.Thread(target=self._read_pipe, name="sched-pipe", daemon=True).start()
         while not self._is_done():
-            self._take_messages()
-            now = time.monotonic()
-            self._board.beat_at = boottime()
-            self._interrupt_overdue(now)
-            self._feed_pool(now)
-            if now >= self._talk_at:
-                self._exchange(now)
-                self._feed_pool(time.monotonic())
-            self._tell_supervisor()
+            self.turn()
         announce("worker_stop", None)
         self._send("done", self._ended)
+
+    def turn(self) -> None:
+        """Wait until there is something to do, and do it."""
+        self._take_messages()
+        now = self._board.beat_at = time.monotonic()
+        self._interrupt_overdue(now)
+        self._feed_pool(now)
+        if now >= self._talk_at:
+            self._exchange(now)
+            self._feed_pool(time.monotonic())
+        self._tell_supervisor()
 
     # Step 1: the user's code.
 
@@ -194,6 +197,8 @@ class Executor:
         times = [now + LONGEST_TURN, *self._interrupt_at.values()]
         if self._holdings.waiting:
             times.append(max(self._holdings.oldest_claim() + LONGEST_UNSTARTED, self._talk_at))
+        if (first := self._pool.first_offered()) is not None:
+            times.append(now - self._holdings.age(first, now) + LONGEST_UNSTARTED)
         times += [
             p.execution.soft_deadline
             for p in self._holdings.running.values()
@@ -228,8 +233,7 @@ class Executor:
                 self._interrupt(self._holdings.running, JobInterrupted)
 
     def _end(self, placed: Placed, executed: Executed) -> None:
-        job_id = executed.finished.job_id
-        self._interrupt_at.pop(job_id, None)
+        self._interrupt_at.pop((executed.finished.lock_token, executed.finished.job_id), None)
         self._ended += 1
         self._holdings.end(executed.finished)
         if executed.written:
@@ -237,33 +241,37 @@ class Executor:
                 self._board.clear(entry)
 
     def _interrupt_overdue(self, now: float) -> None:
-        for job_id, placed in self._holdings.running.items():
+        for hold, placed in self._holdings.running.items():
             deadline = placed.execution.soft_deadline
             if deadline is not None and now >= deadline:
                 placed.execution.soft_deadline = None
                 placed.execution.interruption.fire(JobTimeout)
-            elif now >= self._interrupt_at.get(job_id, float("inf")):
-                del self._interrupt_at[job_id]
+            elif now >= self._interrupt_at.get(hold, float("inf")):
+                del self._interrupt_at[hold]
                 placed.execution.interruption.fire(JobInterrupted)
 
     def _feed_pool(self, now: float) -> None:
         """Offer what waits, the best first."""
         first = self._pool.first_offered()
-        if first is not None and (
-            not self._may_begin()
-            or self._holdings.is_better(first)
-            or self._holdings.age(first, now) >= LONGEST_UNSTARTED
-        ):
-            for placed in self._pool.withdraw():
-                self._holdings.take_back(placed)
+        if first is not None:
+            is_old = self._holdings.age(first, now) >= LONGEST_UNSTARTED
+            if is_old or not self._may_begin() or self._holdings.is_better(first):
+                self._withdraw()
+            if is_old:
+                self._holdings.give_back()
         if not self._may_begin():
             return
         while (claimed := self._holdings.next_to_offer()) is not None:
-            entry = self._holdings.take_entry(claimed.id)
+            entry = self._holdings.take_entry(claimed)
             placed = Placed(Execution(claimed, self._surroundings), entry)
-            self._holdings.running[claimed.id] = placed
+            self._holdings.place(placed)
             self._pool.offer(placed)
         self._pool.fill()
+
+    def _withdraw(self) -> None:
+        """What the pool has not begun waits again."""
+        for placed in self._pool.withdraw():
+            self._interrupt_at.pop(self._holdings.take_back(placed), None)
 
     def _may_begin(self) -> bool:
         """Whether bodies may begin. Asked in every thread of the pool."""
@@ -362,6 +370,9 @@ class Executor:
         short = len(reply.claimed) < request.order.room
         self._lanes = None if short else reply.lanes
         self._hungry = not reply.exhausted
+        if short and len(reply.claimed) <= request.order.free:
+            # None for the buffer: last attempts are not read ahead, and not to be asked for all the time.
+            self._holdings.read_nothing_ahead()
 
     def _pause_after(self, error: Exception, order: Order | None) -> None:
         """The database is away: keep everything, try again later, with one line for each try."""
@@ -401,23 +412,24 @@ class Executor:
 
     def _compare(self, held: dict[str, frozenset[int]]) -> None:
         """Drop what is not ours any more; give back what is ours and nobody here knows of."""
+        self._withdraw()  # so that what was lost does not begin
         lost_waiting, lost_running = self._holdings.compare(held)
-        for job_id in lost_waiting:
+        for _, job_id in lost_waiting:
             log.warning("[job %d] was lost before it started", job_id)
-        for job_id in lost_running:
-            self._holdings.running[job_id].execution.job.cancelled = True
+        for hold in lost_running:
+            self._holdings.running[hold].execution.job.cancelled = True
         self._interrupt(lost_running, JobInterrupted)
 
     def _cancel(self, ids: Iterable[int]) -> None:
-        for job_id in self._holdings.running.keys() & set(ids):
-            placed = self._holdings.running[job_id]
-            if not placed.execution.job.cancelled:
+        cancelled = set(ids)
+        for hold, placed in self._holdings.running.items():
+            if placed.execution.claimed.id in cancelled and not placed.execution.job.cancelled:
                 placed.execution.job.cancelled = True
-                self._interrupt_at[job_id] = time.monotonic() + CANCEL_GRACE
+                self._interrupt_at[hold] = time.monotonic() + CANCEL_GRACE
 
-    def _interrupt(self, ids: Iterable[int], exception: type[JobInterrupted]) -> None:
-        for job_id in list(ids):
-            self._holdings.running[job_id].execution.interruption.fire(exception)
+    def _interrupt(self, holds: Iterable[Hold], exception: type[JobInterrupted]) -> None:
+        for hold in list(holds):
+            self._holdings.running[hold].execution.interruption.fire(exception)
 
     def _tell_supervisor(self) -> None:
         idle = not self._hungry and not self._draining
@@ -446,7 +458,8 @@ class Executor:
 
     def _leave_behind(self) -> None:
         """Write the end of what could not be interrupted; its thread ends with the process."""
-        for job_id, placed in list(self._holdings.running.items()):
+        self._interrupt_at.clear()
+        for placed in list(self._holdings.running.values()):
             claimed = placed.execution.claimed
             verdict = decide(
                 Interrupted("the worker was stopped while the job ran"),
@@ -457,7 +470,7 @@ class Executor:
                 jitter=0.0,
             )
             self._holdings.end(
-                Finished(job_id, claimed.lock_token, claimed.attempt, verdict, self._spec.name)
+                Finished(claimed.id, claimed.lock_token, claimed.attempt, verdict, self._spec.name)
             )
 
 

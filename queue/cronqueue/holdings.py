@@ -15,6 +15,9 @@ from cronqueue.pool import Placed
 
 # A claim that lives longer than this is told to the supervisor, well before its first renewal is due.
 TELL_AFTER = 0.25
+# One attempt at a job, by the claim's token and the job's id. A job that was lost while its body runs may
+# be claimed again here: then there are two.
+Hold = tuple[str, int]
 # Seconds: a buffer that lasts shorter than this is too small for how short its jobs are.
 SHORT_BUFFER = 0.1
 
@@ -24,7 +27,7 @@ class Holdings:
 
     def __init__(self, places: int, read_ahead: int, entries: int) -> None:
         self.waiting: list[Claimed] = []
-        self.running: dict[int, Placed] = {}
+        self.running: dict[Hold, Placed] = {}
         self.finished: list[Finished] = []
         #: Unstarted ids that are to be released, by their token.
         self.going_back: dict[str, list[int]] = {}
@@ -32,7 +35,7 @@ class Holdings:
         self._read_ahead = read_ahead
         self._prefetch = 0
         self._free_entries = list(range(entries))
-        self._entry_of: dict[int, int] = {}
+        self._entry_of: dict[Hold, int] = {}
         self._held: dict[str, set[int]] = {}
         self._claimed_at: dict[str, float] = {}
         self._told: set[str] = set()
@@ -40,9 +43,9 @@ class Holdings:
         self._waiting_of: Counter[str] = Counter()
         self._adapted_at = float("-inf")
         self._ended_since = 0
-        self._suspects: set[int] = set()
-        #: Jobs in hand that must run with nothing beside them.
-        self._alone: set[int] = set()
+        self._suspects: set[Hold] = set()
+        #: What must run with nothing beside it.
+        self._alone: set[Hold] = set()
 
     def is_empty(self) -> bool:
         """Whether nothing is in hand."""
@@ -92,7 +95,7 @@ class Holdings:
         self._held[lock_token] = {job.id for job in claimed}
         self._claimed_at[lock_token] = claimed_at
         self._waiting_of[lock_token] = len(claimed)
-        self._alone.update(job.id for job in claimed if job.run_alone)
+        self._alone.update((lock_token, job.id) for job in claimed if job.run_alone)
         self.waiting += claimed
         self.waiting.sort(key=_rank)
 
@@ -122,19 +125,30 @@ class Holdings:
             del self._waiting_of[job.lock_token]
         return job
 
-    def take_back(self, placed: Placed) -> None:
+    def take_back(self, placed: Placed) -> Hold:
         """The pool has not begun it: it waits again."""
         job = placed.execution.claimed
-        del self.running[job.id]
-        self._free_entries.append(self._entry_of.pop(job.id))
+        hold = job.lock_token, job.id
+        del self.running[hold]
+        self._free_entries.append(self._entry_of.pop(hold))
         self._waiting_of[job.lock_token] += 1
         self.waiting.append(job)
         self.waiting.sort(key=_rank)
+        return hold
 
-    def take_entry(self, job_id: int) -> int:
+    def take_entry(self, job: Claimed) -> int:
         """A line of the board for this job."""
-        entry = self._entry_of[job_id] = self._free_entries.pop()
+        entry = self._entry_of[job.lock_token, job.id] = self._free_entries.pop()
         return entry
+
+    def place(self, placed: Placed) -> None:
+        """It is offered to the pool."""
+        claimed = placed.execution.claimed
+        self.running[claimed.lock_token, claimed.id] = placed
+
+    def read_nothing_ahead(self) -> None:
+        """No buffer until jobs turn out to be short."""
+        self._prefetch = 0
 
     def give_back(self) -> None:
         """What waits goes back unspent; jobs here are too long to hold any beside them."""
@@ -142,27 +156,29 @@ class Holdings:
             self.going_back.setdefault(job.lock_token, []).append(job.id)
         self.waiting.clear()
         self._waiting_of.clear()
-        self._prefetch = 0
+        self.read_nothing_ahead()
 
     def end(self, finished: Finished) -> None:
         """A body has ended; its verdict is to be handed in."""
         self._ended_since += 1
-        if self.running.pop(finished.job_id, None) is not None:
+        if self.running.pop((finished.lock_token, finished.job_id), None) is not None:
             self.finished.append(finished)
 
     def settle(
         self, finished: Sequence[Finished], releases: Iterable[tuple[str, Sequence[int] | None]]
     ) -> list[int]:
         """The database has been told of these; returns the lines of the board that are free again."""
-        handed_in = {each.job_id for each in finished}
-        self.finished = [each for each in self.finished if each.job_id not in handed_in]
+        handed_in = {(each.lock_token, each.job_id) for each in finished}
+        self.finished = [
+            each for each in self.finished if (each.lock_token, each.job_id) not in handed_in
+        ]
         for each in finished:
             self._drop(each.lock_token, each.job_id)
         for lock_token, ids in releases:
             for job_id in ids or ():
                 self._drop(lock_token, job_id)
             self.going_back.pop(lock_token, None)
-        entries = [self._entry_of.pop(job_id) for job_id in handed_in if job_id in self._entry_of]
+        entries = [self._entry_of.pop(hold) for hold in handed_in if hold in self._entry_of]
         self._free_entries += entries
         return entries
 
@@ -185,32 +201,35 @@ class Holdings:
         dropped, self._dropped = self._dropped, []
         return held, dropped
 
-    def compare(self, held: Mapping[str, frozenset[int]]) -> tuple[list[int], list[int]]:
+    def compare(self, held: Mapping[str, frozenset[int]]) -> tuple[list[Hold], list[Hold]]:
         """What the database says that we hold: returns the waiting and the running jobs that we lost.
 
         What it says is ours twice in a row although nobody here knows of it goes back.
         """
         lost = {
-            job_id for token, ids in held.items() for job_id in self._held.get(token, set()) - ids
+            (token, job_id)
+            for token, ids in held.items()
+            for job_id in self._held.get(token, set()) - ids
         }
-        waiting = [job.id for job in self.waiting if job.id in lost]
-        self.waiting = [job for job in self.waiting if job.id not in lost]
+        waiting = [
+            (job.lock_token, job.id) for job in self.waiting if (job.lock_token, job.id) in lost
+        ]
+        self.waiting = [job for job in self.waiting if (job.lock_token, job.id) not in lost]
         self._waiting_of = Counter(job.lock_token for job in self.waiting)
-        for token in held:
-            for job_id in waiting:
-                self._drop(token, job_id)
+        for hold in waiting:
+            self._drop(*hold)
         orphans = {
-            job_id: token
+            (token, job_id)
             for token, ids in held.items()
             for job_id in ids - self._held.get(token, set())
         }
-        for job_id in self._suspects & orphans.keys():
-            self.going_back.setdefault(orphans[job_id], []).append(job_id)
-        self._suspects = set(orphans)
-        return waiting, [job_id for job_id in lost if job_id in self.running]
+        for token, job_id in self._suspects & orphans:
+            self.going_back.setdefault(token, []).append(job_id)
+        self._suspects = orphans
+        return waiting, [hold for hold in lost if hold in self.running]
 
     def _drop(self, lock_token: str, job_id: int) -> None:
-        self._alone.discard(job_id)
+        self._alone.discard((lock_token, job_id))
         ids = self._held.get(lock_token)
         if ids is None:
             return

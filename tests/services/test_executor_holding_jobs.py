@@ -1,0 +1,147 @@
+"""What an executor does with the jobs in its hands: it rests, gives back, and loses none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cronqueue import job
+from cronqueue.database import Database
+from cronqueue.executor import LONGEST_UNSTARTED
+from in_process import PATIENCE, InProcess, blocked
+from job_rows import add, configured, execute, get, states
+
+
+@pytest.fixture
+def database(database: Database) -> Iterator[Database]:
+    with configured(database):
+        yield database
+
+
+def read_ahead(executor: InProcess, jobs: int) -> None:
+    """As if its jobs had been short so far."""
+    executor._holdings._prefetch = jobs
+
+
+def test_last_attempts_behind_a_long_job_do_not_keep_the_executor_busy(database: Database) -> None:
+    with blocked() as (begun, go_on):
+
+        @job(name="t")
+        def wait() -> None:
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        executor = InProcess(database, concurrency=1)
+        add(database, priority=9)
+        executor.rest()
+        assert begun.wait(PATIENCE)
+        for _ in range(4):
+            add(database, max_attempts=1)
+        read_ahead(executor, 4)
+        executor.hear("wake")
+        executor.rest()
+        assert states(database) == ["running"] + ["queued"] * 4
+
+
+def test_what_waits_behind_a_long_job_goes_back_to_others(database: Database) -> None:
+    with blocked() as (begun, go_on):
+
+        @job(name="t")
+        def wait() -> None:
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        executor = InProcess(database, concurrency=1)
+        for _ in range(4):
+            add(database)
+        read_ahead(executor, 3)
+        executor.rest()
+        assert begun.wait(PATIENCE)
+        assert states(database) == ["running"] * 4
+        assert executor._longest_wait() <= LONGEST_UNSTARTED
+        executor.turn_until(lambda: states(database) == ["running"] + ["queued"] * 3)
+        executor.rest()
+        assert [get(database, each).attempts for each in (1, 2, 3, 4)] == [1, 0, 0, 0]
+
+
+def test_an_unstarted_job_that_is_cancelled_leaves_no_deadline_behind(database: Database) -> None:
+    with blocked() as (begun, go_on):
+
+        @job(name="t")
+        def wait() -> None:
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        executor = InProcess(database, concurrency=1)
+        add(database)
+        waiting = add(database)
+        read_ahead(executor, 1)
+        executor.rest()
+        assert begun.wait(PATIENCE)
+        executor.hear("cancel", [waiting])
+        executor.turn_until(lambda: states(database) == ["running", "queued"])
+        assert executor._interrupt_at == {}
+
+
+def test_a_lost_job_that_has_not_begun_never_begins(database: Database) -> None:
+    ran: list[int] = []
+    with blocked() as (begun, go_on):
+
+        @job(name="t")
+        def wait() -> None:
+            ran.append(1)
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        executor = InProcess(database, concurrency=1)
+        add(database)
+        lost = add(database)
+        read_ahead(executor, 1)
+        executor.rest()
+        assert begun.wait(PATIENCE)
+        (token,) = executor._holdings._held
+        execute(database, "DELETE FROM sched_jobs WHERE id = :id", id=lost)
+        executor.hear("held", {token: frozenset({1})})
+        executor.turn()
+        assert executor._pool.offered() == 0
+        go_on.set()
+        executor.turn_until(lambda: states(database) == ["succeeded"])
+        executor.rest()
+        assert ran == [1]
+
+
+def test_a_job_that_was_lost_may_be_claimed_again_beside_its_first_body(database: Database) -> None:
+    bodies: list[threading.Event] = []
+    begun = threading.Semaphore(0)
+
+    @job(name="t")
+    def wait() -> None:
+        mine = threading.Event()
+        bodies.append(mine)
+        begun.release()
+        mine.wait(PATIENCE)
+
+    executor = InProcess(database, concurrency=2)
+    again = add(database)
+    executor.rest()
+    assert begun.acquire(timeout=PATIENCE)
+    # Another worker rescues it, and it comes back here.
+    execute(
+        database,
+        "UPDATE sched_jobs SET state = 'queued', lock_token = NULL, locked_until = NULL WHERE id = :id",
+        id=again,
+    )
+    executor.hear("wake")
+    executor.rest()
+    assert begun.acquire(timeout=PATIENCE)
+    bodies[0].set()
+    executor.turn_until(lambda: len(executor._holdings.running) == 1)
+    executor.rest()
+    assert [each.job_id for each in executor.board.begun()] == [again]
+    bodies[1].set()
+    executor.turn_until(lambda: not executor._holdings.running)
+    executor.rest()
+    assert get(database, again).state == "succeeded"
+    assert executor._holdings.is_empty() and executor.board.begun() == []
