@@ -39,8 +39,9 @@ def prune(database: Database, keep: timedelta, keep_count: int) -> int:
 
     def batch(connection: Connection) -> int:
         cutoff = _moment_ago(database, keep)
+        lock = "FOR UPDATE SKIP LOCKED" if database.is_postgresql else ""
         ids = connection.execute(
-            text(_OLD.format(cutoff=cutoff[0])),
+            text(_OLD.format(cutoff=cutoff[0], lock=lock)),
             {"limit": BATCH, "keep_count": keep_count} | cutoff[1],
         ).scalars()
         return delete_jobs(database, connection, ids.all())
@@ -88,7 +89,8 @@ WHERE job_id IN ({ids}) AND verdict IS NULL
 """
 _DELETE_ATTEMPTS = "DELETE FROM sched_attempts WHERE job_id IN ({ids})"
 _DELETE_JOBS = "DELETE FROM sched_jobs WHERE id IN ({ids})"
-# By age, and by count: the newest `keep_count` stay. OFFSET walks the index from its young end.
+# By age, and by count: the newest `keep_count` stay. OFFSET walks the index from its young end. Locked, for
+# an operator may be queueing one of them again.
 _OLD = """
 SELECT id FROM sched_jobs
 WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped') AND state <> 'failed'
@@ -97,7 +99,7 @@ WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped') AND state <> 'fai
         UNION ALL SELECT * FROM (SELECT finished_at FROM sched_jobs
             WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped')
             ORDER BY finished_at DESC LIMIT 1 OFFSET :keep_count) AS surplus) AS edges)
-ORDER BY finished_at LIMIT :limit
+ORDER BY finished_at LIMIT :limit {lock}
 """
 _EXPIRE = """
 UPDATE sched_jobs SET

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from cronqueue import prune
 from cronqueue.database import Database
@@ -68,6 +69,18 @@ def test_beyond_a_number_the_oldest_go_whatever_their_age(database: Database) ->
     assert prune.prune(database, WEEK, 2) == 2
     assert ids(all_jobs(database)) == [added[1], added[3]]
     assert prune.prune(database, WEEK, 0) == 2
+
+
+def test_a_job_that_is_queued_again_at_this_moment_is_not_deleted(postgres_url: str) -> None:
+    (database,) = opened(postgres_url)
+    job_id = add_ended(database, "cancelled", 10)
+    with database.begin() as operator:
+        operator.execute(
+            text("UPDATE sched_jobs SET state = 'queued', finished_at = NULL WHERE id = :id"),
+            {"id": job_id},
+        )
+        assert prune.prune(database, WEEK, PLENTY) == 0
+    assert states(database) == ["queued"]
 
 
 def test_a_batch_is_bounded_and_the_oldest_are_first(
