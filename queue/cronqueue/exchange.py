@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
@@ -123,15 +124,27 @@ def _keep(
 
 def _hand_in_one_by_one(database: Database, request: Request, retention: Retention) -> set[int]:
     """Halve the batch until what the database refuses stands alone; its job fails, the rest commit."""
+    for lock_token, ids in request.releases:
+        _release_one_by_one(database, lock_token, ids)
     if request.releases:
-        exchange(database, Request(releases=request.releases), retention)
-        request = replace(request, releases=())
+        return set(exchange(database, replace(request, releases=()), retention).ours)
     if len(request.finished) > 1:
         half = len(request.finished) // 2
         first = exchange(database, replace(request, finished=request.finished[:half]), retention)
         second = exchange(database, Request(request.finished[half:]), retention)
         return set(first.ours | second.ours)
     return set().union(*(_fail_alone(database, each, retention) for each in request.finished))
+
+
+def _release_one_by_one(database: Database, lock_token: str, ids: Sequence[int] | None) -> None:
+    """What cannot go back is left to its lease; the others do not wait for it."""
+    for chosen in (None,) if ids is None else [[job_id] for job_id in ids]:
+        try:
+            database.write(partial(release, database, lock_token=lock_token, ids=chosen))
+        except DBAPIError as error:
+            if is_outage(error):
+                raise
+            log.error("the database refused to take back jobs %s: %s", chosen or "", error.orig)
 
 
 def _fail_alone(database: Database, refused: Finished, retention: Retention) -> set[int]:
