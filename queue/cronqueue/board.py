@@ -6,7 +6,9 @@ supervisor writes when it last renewed the leases; an executor that finds this t
     header   renewed_at f64 · beat_at f64
     entries  job_id i64 · hard_deadline f64, one for each job that began and is not finished yet
 
-Times are of `clock.boottime`, the same in all processes. A single value is written at once, so no lock.
+Renewals are of `clock.boottime`, since leases run out while the machine sleeps. What bodies and loops do
+is of `time.monotonic`: they sleep with it. Both are the same in all processes. A single value is written
+at once, so no lock.
 """
 
 from __future__ import annotations

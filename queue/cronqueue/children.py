@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import secrets
+import select
 import signal
+import time
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -53,9 +55,15 @@ class Child:
         return self.process.pid or 0
 
     def send(self, *message: Any) -> None:
-        """Say something; a pipe that is broken belongs to a process whose end we shall hear of."""
+        """Say something, unless it has not listened for long; what must be heard is said again.
+
+        A pipe that is broken belongs to a process whose end we shall hear of.
+        """
         try:
-            self.pipe.send(message)
+            if _has_room(self.pipe):
+                self.pipe.send(message)
+            else:
+                log.debug("executor %d has not listened for long", self.pid)
         except OSError:
             log.debug("executor %d does not listen any more", self.pid)
 
@@ -93,10 +101,9 @@ class Child:
     def death(self) -> Death | None:
         """How it ended; None for an end in order."""
         self.process.join()
-        code = self.process.exitcode
-        if self.is_done or (code == 0 and self.cause is None):
+        if self.is_done:  # the exit code does not tell: a job may have called os._exit(0)
             return None
-        cause = self.cause or f"its process {self.pid} {_end_in_words(code)}"
+        cause = self.cause or f"its process {self.pid} {_end_in_words(self.process.exitcode)}"
         return Death(cause, frozenset(each.job_id for each in self.board.begun()), self.culprit)
 
     def close(self) -> None:
@@ -122,13 +129,20 @@ def start_child(context: BaseContext, template: ExecutorSpec) -> Child:
     """Start an executor with an identity of its own."""
     board = Board.create(template.board_entries)
     board.renewed_at = boottime()
-    board.beat_at = boottime()
+    board.beat_at = time.monotonic()
     spec = replace(template, worker_id=secrets.token_hex(16), board_path=str(board.path))
     ours, theirs = context.Pipe()
     process = context.Process(target=run_executor, args=(spec, theirs), name="sched-executor")  # type: ignore[attr-defined]
     process.start()
     theirs.close()
     return Child(spec, process, ours, board, boottime())
+
+
+def _has_room(pipe: Connection) -> bool:
+    """Whether sending cannot block: a job that holds the interpreter's lock must not hold us, too."""
+    writable = select.poll()
+    writable.register(pipe, select.POLLOUT)
+    return bool(writable.poll(0))
 
 
 def _end_in_words(code: int | None) -> str:

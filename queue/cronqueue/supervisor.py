@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import time
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -93,7 +94,7 @@ class Supervisor:
                 child.receive()
             self._bury_dead()
             now = boottime()
-            self._end_overdue(now)
+            self._end_overdue(now, time.monotonic())
             self._replace_missing(now)
             if now >= self._upkeep_at:
                 self._keep_up(now)
@@ -180,13 +181,14 @@ class Supervisor:
                 self._missing += not child.is_retiring
             child.close()
 
-    def _end_overdue(self, now: float) -> None:
+    def _end_overdue(self, now: float, awake: float) -> None:
+        """`awake` is of `time.monotonic`: nothing is overdue because the machine was suspended."""
         for child in self._children:
-            job_id = child.overdue_job(now)
+            job_id = child.overdue_job(awake)
             if job_id is not None:
                 child.kill(f"job {job_id} ran past its hard timeout", job_id)
             elif (
-                now - child.board.beat_at > self._settings.stall_timeout.total_seconds()
+                awake - child.board.beat_at > self._settings.stall_timeout.total_seconds()
                 and not child.is_frozen()
             ):
                 child.kill(f"its loop has not turned for {self._settings.stall_timeout}")

@@ -1,0 +1,60 @@
+"""A supervisor's side of an executor: how its end is read, and that it cannot hold the supervisor."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing import Pipe, get_context
+from typing import Any
+
+from cronqueue.board import Board
+from cronqueue.children import Child
+from cronqueue.clock import boottime
+
+
+@contextmanager
+def child_that(target: Any, *arguments: Any) -> Iterator[Child]:
+    """A child whose process does this instead of an executor's work."""
+    process = get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    ours, theirs = Pipe()
+    board = Board.create(2)
+    child = Child(None, process, ours, board, boottime())  # type: ignore[arg-type]
+    try:
+        yield child
+    finally:
+        process.kill()
+        process.join()
+        child.close()
+        theirs.close()
+
+
+def test_a_job_that_ends_its_process_with_0_has_killed_it_all_the_same() -> None:
+    with child_that(os._exit, 0) as child:
+        child.board.begin(0, 7, None)
+        death = child.death()
+        assert death is not None
+        assert death.started == {7}
+        assert death.cause.endswith("exited with code 0")
+
+
+def test_an_executor_that_said_it_was_through_has_ended_in_order() -> None:
+    with child_that(os._exit, 0) as child:
+        child.is_done = True
+        assert child.death() is None
+
+
+def test_an_executor_that_does_not_listen_never_blocks_the_supervisor() -> None:
+    with child_that(time.sleep, 600) as child:
+        for _ in range(5000):
+            child.send("cancel", list(range(50)))
+
+
+def test_nothing_is_overdue_because_the_machine_slept() -> None:
+    with child_that(time.sleep, 600) as child:
+        child.board.begin(0, 7, time.monotonic() + timedelta(minutes=1).total_seconds())
+        assert child.overdue_job(time.monotonic()) is None
+        assert child.overdue_job(time.monotonic() + 61) == 7
