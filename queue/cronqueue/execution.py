@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -90,8 +93,14 @@ class Interruption:
             if self._thread is not None:
                 _raise_in_thread(self._thread, exception)
             elif self._loop is not None and self._task is not None:
-                self._loop.call_soon_threadsafe(self._task.cancel)
+                self._loop.call_soon_threadsafe(self._cancel)
             return True
+
+    def _cancel(self) -> None:
+        """In the loop, where the body may have ended meanwhile: what follows it is not to be cancelled."""
+        with self._lock:
+            if self._task is not None:
+                self._task.cancel()
 
     def close(self) -> None:
         """The body is over: take back what was not delivered yet."""
@@ -118,6 +127,7 @@ class Execution:
         #: Told when the job takes on a time limit of its own while it runs.
         self.on_limit: Callable[[float], None] = lambda seconds: None
         self._started = time.monotonic()
+        self._process = os.getpid()
         self._result: Any = None
 
     def begin(self) -> None:
@@ -146,7 +156,9 @@ class Execution:
                 self.interruption.close()
         except BaseException as error:  # delivered between the body's end and close()
             self.interruption.close()
+            self._end_forked_child(error)
             outcome = self._raised(error)
+        self._end_forked_child(None)
         return self._conclude(outcome)
 
     async def run_async(self) -> Executed:
@@ -161,10 +173,21 @@ class Execution:
             finally:
                 self.interruption.close()
         except BaseException as error:  # CancelledError included
+            self._end_forked_child(error)
             outcome = self._raised(error)
+        self._end_forked_child(None)
         if self.job.opened_session is None:
             return self._conclude(outcome)
         return await asyncio.to_thread(self._conclude, outcome)
+
+    def _end_forked_child(self, error: BaseException | None) -> None:
+        """A child that the body forked comes out of it, too; but the job is its parent's."""
+        if os.getpid() == self._process:
+            return
+        with suppress(Exception):
+            sys.stdout.flush()
+        code = error.code or 0 if isinstance(error, SystemExit) else int(error is not None)
+        os._exit(code if isinstance(code, int) else 1)
 
     def _body(self) -> Outcome:
         args, kwargs = self._prepare()

@@ -7,16 +7,20 @@ on with the next one offered by itself, while the process's main thread is busy 
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
 from cronqueue.board import Board
-from cronqueue.clock import boottime
 from cronqueue.execution import Executed, Execution
+
+log = logging.getLogger("cronqueue.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,11 @@ class Pool:
             self._active += 1
             return self._offered.popleft()
 
+    def _put_back(self, placed: Placed) -> None:
+        with self._lock:
+            self._active -= 1
+            self._offered.appendleft(placed)
+
     def _leave(self) -> None:
         with self._lock:
             self._active -= 1
@@ -123,7 +132,8 @@ class Pool:
                 following = self._parked.get()
             placed = following
             self._begin(placed)
-            self._end(placed, placed.execution.run())
+            # In a context of its own: what a body sets there is not seen by the next one.
+            self._end(placed, copy_context().run(placed.execution.run))
             following = self._next_here()
 
     def _next_here(self) -> Placed | None:
@@ -141,7 +151,7 @@ class Pool:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(
-                    target=self._loop.run_forever, name="sched-loop", daemon=True
+                    target=_run_for_good, args=(self._loop,), name="sched-loop", daemon=True
                 ).start()
         return self._loop
 
@@ -151,6 +161,9 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_task(self, placed: Placed) -> None:
+        if not self._may_begin():  # a body that blocked the loop has kept this one for long
+            self._put_back(placed)
+            return
         self._begin(placed)
         self._end(placed, await placed.execution.run_async())
         self.fill()
@@ -161,15 +174,25 @@ class Pool:
         execution.on_limit = lambda seconds: self._limit(placed, seconds)
         execution.begin()
         hard = execution.hard_timeout
-        self._board.begin(entry, job_id, None if hard is None else boottime() + hard)
+        self._board.begin(entry, job_id, None if hard is None else time.monotonic() + hard)
         if hard is not None:
             self._begun(placed)
 
     def _limit(self, placed: Placed, seconds: float) -> None:
-        self._board.begin(placed.entry, placed.execution.claimed.id, boottime() + seconds)
+        self._board.begin(placed.entry, placed.execution.claimed.id, time.monotonic() + seconds)
         self._begun(placed)
 
     def _end(self, placed: Placed, executed: Executed) -> None:
         self._board.end_body(placed.entry)
         self._leave()
         self._ended(placed, executed)
+
+
+def _run_for_good(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop, whatever tasks that a body has started do to it: sys.exit() in one of them stops it."""
+    while True:
+        try:
+            loop.run_forever()
+            log.error("a task has stopped the event loop of all tasks; it goes on")
+        except BaseException:
+            log.exception("a task has stopped the event loop of all tasks; it goes on")

@@ -144,4 +144,5 @@ def test_a_job_that_was_lost_may_be_claimed_again_beside_its_first_body(database
     executor.turn_until(lambda: not executor._holdings.running)
     executor.rest()
     assert get(database, again).state == "succeeded"
-    assert executor._holdings.is_empty() and executor.board.begun() == []
+    assert executor._holdings.is_empty()
+    assert executor.board.begun() == []
