@@ -105,14 +105,17 @@ def claim(
     room: int,
     claimant: Claimant,
     lock_token: str,
+    *,
+    alone: bool = True,
 ) -> list[Claimed]:
-    """Take at most `room` due jobs, best first."""
+    """Take at most `room` due jobs, best first; without `alone` none that must run alone."""
     if room <= 0 or not lanes:
         return []
     if database.is_postgresql:
         statement, where = _claim_postgresql(database, lanes, room)
     else:
-        statement, where = _claim_sqlite(database, connection, lanes, room)
+        statement, where = _claim_sqlite(database, connection, lanes, room, alone)
+    where["alone"] = alone
     return _take(database, connection, statement, where, claimant, lock_token)
 
 
@@ -124,10 +127,13 @@ def claim_unknown(
     room: int,
     claimant: Claimant,
     lock_token: str,
+    *,
+    alone: bool = True,
 ) -> list[Claimed]:
     """Take due jobs that were held because another worker did not know their task."""
     paused = _paused_queues(database, connection)
     where = _band_parameters(band) | {"tasks": json.dumps(tasks), "room": room, "v": ROW_FORMAT}
+    where["alone"] = alone
     where["closed"] = json.dumps(sorted(paused.union(band.exclude_queues)))
     source = _UNKNOWN_POSTGRESQL if database.is_postgresql else _UNKNOWN_SQLITE
     return _take(database, connection, source, where, claimant, lock_token)
@@ -158,7 +164,10 @@ def probe(
     return None if row.run_at is None else max((row.run_at - row.now).total_seconds(), 0.0)
 
 
-_READY = "run_at <= {now} AND (expires_at IS NULL OR expires_at > {now}) AND v <= :v"
+_READY = (
+    "run_at <= {now} AND (expires_at IS NULL OR expires_at > {now}) AND v <= :v"
+    " AND (NOT run_alone OR CAST(:alone AS boolean))"
+)
 _DUE = f"state = 'queued' AND NOT gated AND {_READY}"
 _HELD = f"state = 'held' AND held_reason = 'unknown_task' AND {_READY}"
 _IN_BAND = (
@@ -272,7 +281,7 @@ def _claim_postgresql(
 
 
 def _claim_sqlite(
-    database: Database, connection: Connection, lanes: tuple[Lane, ...], room: int
+    database: Database, connection: Connection, lanes: tuple[Lane, ...], room: int, alone: bool
 ) -> tuple[str, dict[str, Any]]:
     ids: list[int] = []
     now = database.now_parameter()
@@ -289,6 +298,7 @@ def _claim_sqlite(
                 "queue": queue,
                 "room": room - len(ids),
                 "v": ROW_FORMAT,
+                "alone": alone,
             }
             heads.append(connection.execute(statement, limits | now).all())
         ids += [row.id for row in list(heapq.merge(*heads))[: room - len(ids)]]

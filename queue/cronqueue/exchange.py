@@ -35,6 +35,7 @@ class Order:
     lanes: tuple[Lane, ...] | None  # None: look which there are
     knows: Callable[[str], bool]
     known_tasks: tuple[str, ...]
+    alone: bool = True  # jobs that must run alone, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,15 @@ def _take(
     fresh = lanes is None
     if lanes is None:
         lanes = find_lanes(database, connection, order.band)
-    jobs = claim(database, connection, lanes, order.room, order.claimant, order.lock_token)
+    jobs = claim(
+        database,
+        connection,
+        lanes,
+        order.room,
+        order.claimant,
+        order.lock_token,
+        alone=order.alone,
+    )
     if fresh and len(jobs) < order.room:
         room = order.room - len(jobs)
         jobs += claim_unknown(
@@ -101,6 +110,7 @@ def _take(
             room,
             order.claimant,
             order.lock_token,
+            alone=order.alone,
         )
     exhausted = fresh and len(jobs) < order.room
     return _keep(database, connection, order, jobs), lanes, exhausted

@@ -45,6 +45,8 @@ log = logging.getLogger("cronqueue.worker")
 
 # A claimed job that could not start in this time goes back: somebody else may have a place for it.
 LONGEST_UNSTARTED = 0.5
+# Nor does the next one that must run alone come for so long: the free places would wait with it.
+ALONE_PAUSE = 10.0
 # What waiting jobs of which priorities there are is known for this long; pauses take effect as soon.
 LANES_FRESH_FOR = 1.0
 # The loop turns at least this often, for its sign of life.
@@ -126,6 +128,7 @@ class Executor:
         self._tasks: tuple[str, ...] = ()
         self._lanes_known_at = float("-inf")
         self._lanes: Any = None
+        self._alone_at = float("-inf")
         self._hungry = True
         self._told_idle = False
         self._draining = False
@@ -314,6 +317,8 @@ class Executor:
         if not self._has_something_to_say(now):
             return
         if self._overstayed(now):
+            if any(job.run_alone for job in self._holdings.waiting):
+                self._alone_at = now + ALONE_PAUSE
             self._holdings.give_back()
         request = Request(
             tuple(self._holdings.finished),
@@ -346,6 +351,7 @@ class Executor:
             self._lanes,
             lambda name: find_task(name) is not None,
             self._tasks,
+            alone=now >= self._alone_at or not self._holdings.running,
         )
 
     def _apply(self, request: Request, reply: Reply, claimed_at: float) -> None:

@@ -146,3 +146,31 @@ def test_a_job_that_was_lost_may_be_claimed_again_beside_its_first_body(database
     assert get(database, again).state == "succeeded"
     assert executor._holdings.is_empty()
     assert executor.board.begun() == []
+
+
+def test_a_job_that_must_run_alone_does_not_hold_up_others_behind_a_long_one(
+    database: Database,
+) -> None:
+    with blocked() as (begun, go_on):
+
+        @job(name="long")
+        def wait() -> None:
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        @job(name="t")
+        def works() -> None: ...
+
+        executor = InProcess(database, concurrency=2)
+        add(database, task="long")
+        executor.rest()
+        assert begun.wait(PATIENCE)
+        alone = add(database, run_alone=True)
+        add(database)
+        executor.hear("wake")
+        executor.turn_until(lambda: states(database) == ["running", "queued", "succeeded"])
+        assert get(database, alone).attempts == 0
+        go_on.set()
+        executor.turn_until(lambda: not executor._holdings.running)
+        executor.hear("wake")
+        executor.turn_until(lambda: states(database) == ["succeeded"] * 3)
