@@ -74,6 +74,7 @@ class Supervisor:
         self._upkeep_at = 0.0
         self._probe_at = 0.0
         self._due_at: float | None = None
+        self._missed_hint = False
         self._missing = 0
         self._restart_at = 0.0
         self._restart_pause = 0.0
@@ -148,7 +149,8 @@ class Supervisor:
         assert self._listener is not None
         try:
             if not self._any_idle():
-                self._listener.drain()
+                # An executor may have looked just before this, and be about to say that it is idle.
+                self._missed_hint |= self._listener.drain()
             elif self._database.is_postgresql:
                 if self._listener.drain():
                     self._wake_one()
@@ -262,7 +264,8 @@ class Supervisor:
         """Look when the next job is due, and wake an executor then."""
         if not self._any_idle():
             return
-        if now >= self._probe_at:
+        if now >= self._probe_at or self._missed_hint:
+            self._missed_hint = False
             due_in = self._upkeep.probe(self._children)
             answered = boottime()
             self._due_at = None if due_in is None else answered + due_in

@@ -1,0 +1,63 @@
+"""A hint that comes while every executor is busy is not lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cronqueue.clock import boottime
+from cronqueue.database import Database
+from cronqueue.supervisor import Supervisor
+from in_process import InProcess
+from job_rows import add
+
+
+@dataclass
+class Busy:
+    """An executor as far as hints go."""
+
+    is_idle: bool = False
+    is_retiring: bool = False
+    woken: int = 0
+    tasks: tuple[str, ...] = ()
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+class Hint:
+    """A listener that has heard something."""
+
+    def drain(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def supervisor(database: Database) -> Any:
+    supervisor = Supervisor(InProcess(database)._spec, database)
+    supervisor._probe_at = float("inf")  # long before it would look by itself
+    return supervisor
+
+
+def test_an_executor_that_turns_idle_after_a_hint_is_woken(
+    supervisor: Any, database: Database
+) -> None:
+    supervisor._children, supervisor._listener = [Busy()], Hint()
+    add(database)
+    supervisor._hear_hints()
+    supervisor._probe(boottime())
+    assert supervisor._children[0].woken == 0
+    supervisor._children[0].is_idle = True
+    supervisor._probe(boottime())
+    assert supervisor._children[0].woken == 1
+
+
+def test_without_a_hint_an_executor_that_turns_idle_is_left_alone(
+    supervisor: Any, database: Database
+) -> None:
+    supervisor._children = [Busy(is_idle=True)]
+    add(database)
+    supervisor._probe(boottime())
+    assert supervisor._children[0].woken == 0
