@@ -74,11 +74,12 @@ def add(database: Database, **values: Any) -> int:
 
 
 def add_occurrence(database: Database, **values: Any) -> int:
-    """Insert a job of the schedule "s" with its line in the ledger."""
-    planned_for = values.setdefault("planned_for", at(-60))
-    job_id = add(database, schedule="s", origin="schedule", **values)
+    """Insert a job of a schedule, "s" by default, with its line in the ledger."""
+    values = {"schedule": "s", "planned_for": at(-60), "origin": "schedule"} | values
+    job_id = add(database, **values)
+    schedule, planned_for = values["schedule"], values["planned_for"]
     with database.begin() as connection, Session(connection) as session:
-        session.add(Occurrence(schedule="s", planned_for=planned_for, job_id=job_id))
+        session.add(Occurrence(schedule=schedule, planned_for=planned_for, job_id=job_id))
         session.commit()
     return job_id
 

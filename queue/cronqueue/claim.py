@@ -66,6 +66,7 @@ class Claimed(NamedTuple):
     schedule: str | None
     planned_for: datetime | None
     key: str | None
+    guard: str | None
     timeout: float | None
     refunds: int
     run_alone: bool
@@ -169,7 +170,8 @@ _READY = (
     " AND (NOT run_alone OR CAST(:alone AS boolean))"
 )
 _DUE = f"state = 'queued' AND NOT gated AND {_READY}"
-_HELD = f"state = 'held' AND held_reason = 'unknown_task' AND {_READY}"
+# Those with a guard have to pass its gate first.
+_HELD = f"state = 'held' AND held_reason = 'unknown_task' AND NOT gated AND {_READY}"
 _IN_BAND = (
     "(CAST(:min_priority AS int) IS NULL OR priority >= CAST(:min_priority AS int))"
     " AND (CAST(:max_priority AS int) IS NULL OR priority <= CAST(:max_priority AS int))"
@@ -184,7 +186,7 @@ UPDATE sched_jobs SET
     unique_key = CASE WHEN key_until = 'start' THEN NULL ELSE unique_key END
 WHERE {chosen}
 RETURNING id, task, CAST(args AS text) AS args_json, queue, priority, run_at, attempts, max_attempts, claims,
-    lock_token, schedule, planned_for, key, timeout, refunds, run_alone, locked_at
+    lock_token, schedule, planned_for, key, guard, timeout, refunds, run_alone, locked_at
 """
 
 # All queues: one walk per priority. The inner limit is needed for each lane, the outer for their sum.
@@ -252,11 +254,11 @@ _NEXT_DUE = {
 }
 _ANY_UNKNOWN = {
     True: text(
-        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task'"
+        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task' AND NOT gated"
         " AND task = ANY(ARRAY(SELECT json_array_elements_text(CAST(:tasks AS json)))) LIMIT 1"
     ),
     False: text(
-        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task'"
+        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task' AND NOT gated"
         " AND task IN (SELECT value FROM json_each(:tasks)) LIMIT 1"
     ),
 }

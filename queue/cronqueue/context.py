@@ -143,6 +143,7 @@ def stand_in(task: str, database: Database, now: datetime) -> RunningJob:
             schedule=None,
             planned_for=None,
             key=None,
+            guard=None,
             timeout=None,
             refunds=0,
             run_alone=False,

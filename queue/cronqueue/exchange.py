@@ -14,6 +14,7 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from cronqueue.admission import find_waiting, is_due
 from cronqueue.claim import Band, Claimant, Claimed, Lane, claim, claim_unknown, find_lanes
 from cronqueue.database import Database, is_outage
 from cronqueue.finish import Finished, Retention, finish, hold_unknown, release
@@ -36,6 +37,7 @@ class Order:
     knows: Callable[[str], bool]
     known_tasks: tuple[str, ...]
     alone: bool = True  # jobs that must run alone, too
+    looks_at_gate: bool = True  # take nothing while a job has come to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,23 @@ class Request:
     finished: Sequence[Finished] = ()
     releases: Sequence[tuple[str, Sequence[int] | None]] = ()  # None: all of the token's
     order: Order | None = None
+    guards: frozenset[str] = frozenset()  # those of what ended
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the database did. `exhausted`: fewer jobs were due than asked for, by a fresh look."""
+    """What the database did.
+
+    `exhausted`: fewer jobs were due than asked for, by a fresh look. `gate_due`: a job has come to the
+    gate, so nothing was taken. `freed`: guards that what has ended has freed, and others wait for.
+    """
 
     ours: frozenset[int] = frozenset()
     claimed: Sequence[Claimed] = ()
     lanes: tuple[Lane, ...] = ()
     exhausted: bool = False
+    gate_due: bool = False
+    freed: frozenset[str] = frozenset()
     claim_error: DBAPIError | None = field(default=None)
 
 
@@ -63,8 +72,9 @@ def exchange(database: Database, request: Request, retention: Retention) -> Repl
     try:
         with database.begin() as connection:
             ours = _hand_in(database, connection, request, retention)
-            claimed, lanes, exhausted = _take(database, connection, request.order)
-            return Reply(frozenset(ours), claimed, lanes, exhausted)
+            freed = find_waiting(database, connection, request.guards)
+            taken = _take(database, connection, request.order)
+            return replace(taken, ours=frozenset(ours), freed=freed)
     except DBAPIError as error:
         if is_outage(error):
             raise
@@ -82,14 +92,14 @@ def _hand_in(
     return finish(database, connection, request.finished, retention) if request.finished else set()
 
 
-def _take(
-    database: Database, connection: Connection, order: Order | None
-) -> tuple[list[Claimed], tuple[Lane, ...], bool]:
+def _take(database: Database, connection: Connection, order: Order | None) -> Reply:
     if order is None:
-        return [], (), False
+        return Reply()
     lanes = order.lanes
     fresh = lanes is None
     if lanes is None:
+        if order.looks_at_gate and is_due(database, connection, order.known_tasks):
+            return Reply(gate_due=True)
         lanes = find_lanes(database, connection, order.band)
     jobs = claim(
         database,
@@ -113,7 +123,7 @@ def _take(
             alone=order.alone,
         )
     exhausted = fresh and len(jobs) < order.room
-    return _keep(database, connection, order, jobs), lanes, exhausted
+    return Reply(frozenset(), _keep(database, connection, order, jobs), lanes, exhausted)
 
 
 def _keep(

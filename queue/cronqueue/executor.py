@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from cronqueue import configuration
+from cronqueue.admission import admit
 from cronqueue.board import Board
 from cronqueue.claim import Band, Claimant, new_token
 from cronqueue.clock import boottime
@@ -57,6 +58,10 @@ CANCEL_GRACE = 5.0
 ABORT_GRACE = 2.0
 # A claim of unknown outcome is looked for this often.
 UNKNOWN_RETRY = 1.0
+# A freed guard at which somebody else is, is looked at again so soon.
+BUSY_GUARD_PAUSE = 0.01
+# After a failure at the gate what needs none goes on.
+ADMISSION_RETRY = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -140,6 +145,11 @@ class Executor:
         self._talk_at = float("-inf")
         self._ended = 0
         self._outcome_was_unknown = False
+        self._ended_guards: set[str] = set()
+        self._freed_guards: set[str] = set()
+        self._gate_due = False
+        self._has_admitted = False
+        self._admit_at = float("-inf")
 
     def run(self) -> None:
         """Work until drained, or until nothing is due in burst mode."""
@@ -213,6 +223,8 @@ class Executor:
             times.append(self._talk_at)
         if self._unknown_tokens:
             times.append(max(self._unknown_at, self._talk_at))
+        if self._gate_due or self._freed_guards:
+            times.append(max(self._admit_at, self._talk_at))
         times.append(self._holdings.tell_at)
         return max(min(times) - now, 0.0)
 
@@ -238,6 +250,8 @@ class Executor:
     def _end(self, placed: Placed, executed: Executed) -> None:
         self._interrupt_at.pop((executed.finished.lock_token, executed.finished.job_id), None)
         self._ended += 1
+        if placed.execution.claimed.guard is not None:
+            self._ended_guards.add(placed.execution.claimed.guard)
         self._holdings.end(executed.finished)
         if executed.written:
             for entry in self._holdings.settle([executed.finished], ()):
@@ -291,7 +305,11 @@ class Executor:
     def _has_something_to_say(self, now: float) -> bool:
         holdings = self._holdings
         return bool(
-            holdings.finished or holdings.going_back or self._overstayed(now) or self._room() > 0
+            holdings.finished
+            or holdings.going_back
+            or self._ended_guards
+            or self._overstayed(now)
+            or self._room() > 0
         )
 
     def _overstayed(self, now: float) -> bool:
@@ -314,6 +332,7 @@ class Executor:
 
     def _exchange(self, now: float) -> None:
         self._release_unknown(now)
+        self._admit(now)
         if not self._has_something_to_say(now):
             return
         if self._overstayed(now):
@@ -324,6 +343,7 @@ class Executor:
             tuple(self._holdings.finished),
             tuple(self._holdings.going_back.items()),
             self._order(now),
+            frozenset(self._ended_guards),
         )
         claimed_at = time.monotonic()
         try:
@@ -352,6 +372,7 @@ class Executor:
             lambda name: find_task(name) is not None,
             self._tasks,
             alone=now >= self._alone_at or not self._holdings.running,
+            looks_at_gate=not self._has_admitted and now >= self._admit_at,
         )
 
     def _apply(self, request: Request, reply: Reply, claimed_at: float) -> None:
@@ -364,7 +385,13 @@ class Executor:
         self._outcome_was_unknown = False
         for entry in self._holdings.settle(request.finished, request.releases):
             self._board.clear(entry)
+        self._ended_guards -= request.guards
+        self._freed_guards |= reply.freed
+        self._hungry |= bool(reply.freed)
         if request.order is None:
+            return
+        self._has_admitted, self._gate_due = False, reply.gate_due
+        if reply.gate_due:
             return
         if reply.claim_error is not None:
             self._pause_after(reply.claim_error, None)
@@ -379,6 +406,25 @@ class Executor:
         if short and len(reply.claimed) <= request.order.free:
             # None for the buffer: last attempts are not read ahead, and not to be asked for all the time.
             self._holdings.read_nothing_ahead()
+
+    def _admit(self, now: float) -> None:
+        """Let through what has come to the gate, and what waited for a guard that is free now."""
+        if now < self._admit_at or not (self._gate_due or self._freed_guards):
+            return
+        try:
+            done = admit(self._database, self._freed_guards, self._tasks)
+        except Exception as error:
+            self._admit_at = now + ADMISSION_RETRY
+            if is_outage(error):
+                self._pause_after(error, None)
+            else:
+                log.error("admission failed, next try in %.0f s", ADMISSION_RETRY, exc_info=error)
+            return
+        # Guards at which somebody else was are tried again: nobody may have seen that they are free.
+        self._freed_guards = set(done.busy)
+        self._admit_at = now + (BUSY_GUARD_PAUSE if done.busy else 0.0)
+        self._gate_due, self._has_admitted = done.more, not done.more
+        self._hungry, self._lanes = True, None
 
     def _pause_after(self, error: Exception, order: Order | None) -> None:
         """The database is away: keep everything, try again later, with one line for each try."""
@@ -455,12 +501,16 @@ class Executor:
     def _is_done(self) -> bool:
         if self._abort_at is not None and time.monotonic() >= self._abort_at:
             self._leave_behind()
-        if self._holdings.is_empty():
+        if self._holdings.is_empty() and (self._draining or not self._has_gate_work()):
             if self._spec.max_jobs is not None and self._ended >= self._spec.max_jobs:
                 return True
             return self._draining or (self._spec.burst and not self._hungry)
         # Without a database there is nobody to tell: the leases will run out.
         return self._abort_at is not None and time.monotonic() >= self._abort_at + ABORT_GRACE
+
+    def _has_gate_work(self) -> bool:
+        """Whether what has ended may let others in, which are due then."""
+        return bool(self._ended_guards or self._freed_guards)
 
     def _leave_behind(self) -> None:
         """Write the end of what could not be interrupted; its thread ends with the process."""

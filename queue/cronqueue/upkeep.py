@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from cronqueue import wakeup
+from cronqueue.admission import seconds_until_due
 from cronqueue.children import Child
 from cronqueue.claim import Band, probe
 from cronqueue.clock import boottime
@@ -67,8 +68,9 @@ class Upkeep:
         tasks = tuple(sorted({task for child in children for task in child.tasks}))
         with self._database.snapshot() as connection:
             due_in = probe(self._database, connection, self._band, tasks)
+            gate_in = seconds_until_due(self._database, connection, tasks)
         self._contact.touched(boottime())
-        return due_in
+        return min((each for each in (due_in, gate_in) if each is not None), default=None)
 
     def lost_contact(self) -> None:
         """The database failed us."""

@@ -87,8 +87,8 @@ class Definition:
     overlap: Overlap = "skip"
     overlap_key: str | None = None
     catch_up: CatchUp = "latest"
-    catch_up_window: timedelta = timedelta(days=1)
-    catch_up_limit: int = 100
+    catch_up_window: timedelta | None = timedelta(days=1)
+    catch_up_limit: int | None = 100
     misfire_after: timedelta = timedelta(seconds=60)
     start_within: timedelta | None = None
     start: datetime | None = None

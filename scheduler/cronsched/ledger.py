@@ -23,6 +23,7 @@ from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.serialization import encode_value
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
+from cronsched.gate import guard_of
 from cronsched.planner import BY_PLAN, Ahead, Planned, Written
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def new_job(
     definition: Definition, planned: Planned, settings: Settings, *, paused: bool
 ) -> NewJob:
     """The job of one occurrence."""
-    within = definition.start_within
+    within, guard = definition.start_within, guard_of(definition)
     return NewJob(
         task=definition.task,
         args_json=definition.args_json,
@@ -59,6 +60,8 @@ def new_job(
         origin="schedule",
         schedule=definition.name,
         planned_for=planned.planned_for,
+        guard=guard,
+        gated=guard is not None,
         held_reason="paused" if paused else None,
     )
 
@@ -157,6 +160,7 @@ _PAYLOAD = {
     "run_at": "timestamptz",
     "expires_at": "timestamptz",
     "held_reason": "text",
+    "guard": "text",
 }
 _INSERT = """
 INSERT INTO sched_occurrences (schedule, planned_for, revision, utc_offset)
@@ -178,7 +182,8 @@ _REVIVE = """
 UPDATE sched_jobs SET state = CASE WHEN new.held_reason IS NULL THEN 'queued' ELSE 'held' END,
     held_reason = new.held_reason, task = new.task, args = {args}, queue = new.queue,
     priority = new.priority, max_attempts = new.max_attempts, timeout = new.timeout, run_at = new.run_at,
-    expires_at = new.expires_at, reason = NULL, finished_at = NULL, pinned = {no}, updated_at = {{now}}
+    expires_at = new.expires_at, reason = NULL, finished_at = NULL, pinned = {no}, updated_at = {{now}},
+    guard = new.guard, gated = (new.guard IS NOT NULL)
 FROM {rows}
 WHERE sched_jobs.id = new.id AND state = 'cancelled' AND attempts = 0 AND reason IN {by_plan}
 RETURNING sched_jobs.id
@@ -186,9 +191,10 @@ RETURNING sched_jobs.id
 _AMEND = """
 UPDATE sched_jobs SET task = new.task, args = {args}, queue = new.queue,
     priority = new.priority, max_attempts = new.max_attempts, timeout = new.timeout, run_at = new.run_at,
-    expires_at = new.expires_at, updated_at = {{now}}
+    expires_at = new.expires_at, updated_at = {{now}},
+    guard = new.guard, gated = (new.guard IS NOT NULL)
 FROM {rows}
-WHERE sched_jobs.id = new.id AND state IN ('queued', 'held') AND attempts = 0 AND NOT pinned
+WHERE sched_jobs.id = new.id AND slot IS NULL AND state IN ('queued', 'held') AND attempts = 0 AND NOT pinned
 RETURNING sched_jobs.id
 """
 _CANCEL = """
@@ -347,6 +353,7 @@ def _payload(job: NewJob) -> dict[str, Any]:
         "run_at": None if job.run_at is None else to_text(job.run_at),
         "expires_at": None if job.expires_at is None else to_text(job.expires_at),
         "held_reason": job.held_reason,
+        "guard": job.guard,
     }
 
 

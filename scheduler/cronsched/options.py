@@ -43,8 +43,8 @@ class ScheduleOptions(TypedDict, total=False):
     overlap: Overlap
     overlap_key: str
     catch_up: CatchUp
-    catch_up_window: Duration
-    catch_up_limit: int
+    catch_up_window: Duration | None
+    catch_up_limit: int | None
     misfire_after: Duration
     start_within: Duration
     start: datetime
@@ -168,6 +168,11 @@ def _kwargs(what: str, value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def _or_none(read: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """None is no limit."""
+    return lambda what, value: None if value is None else read(what, value)
+
+
 _NOT_NEGATIVE = _duration(timedelta(0))
 _SOME_TIME = _duration(timedelta(seconds=1))
 
@@ -186,8 +191,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "overlap": _one_of(get_args(Overlap)),
     "overlap_key": _text,
     "catch_up": _one_of(get_args(CatchUp)),
-    "catch_up_window": _SOME_TIME,
-    "catch_up_limit": _count,
+    "catch_up_window": _or_none(_SOME_TIME),
+    "catch_up_limit": _or_none(_count),
     "misfire_after": _NOT_NEGATIVE,
     "start_within": _SOME_TIME,
     "start": _moment,

@@ -16,6 +16,7 @@ from cronqueue.database import Database, read_now
 from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
+from cronsched.gate import guard_of
 from cronsched.planner import Planned, upcoming
 
 
@@ -78,6 +79,9 @@ def trigger(
     """Run a schedule's task now, outside its own times; returns the job's id. Raises LookupError."""
     definition = find_definition(database, name)
 
+    # By hand it passes the gate for overlap only.
+    guard = None if definition.overlap == "allow" else guard_of(definition)
+
     def work(connection: Connection) -> int:
         job = NewJob(
             task=definition.task,
@@ -87,6 +91,8 @@ def trigger(
             max_attempts=definition.max_attempts or settings.max_attempts,
             timeout=None if definition.timeout is None else definition.timeout.total_seconds(),
             origin="manual",
+            guard=guard,
+            gated=guard is not None,
             schedule=name,
             planned_for=as_time or read_now(database, connection),
         )

@@ -80,8 +80,7 @@ def test_a_new_schedule_is_written_for_its_horizon(database: Database, files: Fi
     )
     assert len(rows) == 24
     assert {tuple(map(str, row)) for row in rows} <= {
-        ("queued", "7", "schedule", no, "None", "None", yes)
-        for no, yes in (("0", "1"), ("False", "True"))
+        ("queued", "7", "schedule", yes, "h", "None", yes) for yes in ("1", "True")
     }
 
 

@@ -1,0 +1,395 @@
+"""Admission: the gate that jobs pass before the claim, so that those of one guard never overlap.
+
+A look for a running job inside the claim is no gate: with SKIP LOCKED two claims miss each other, and most
+of what must not overlap does. So a job with a guard is born `gated`, and let through by one transaction
+that holds the guard's row:
+
+    guards with something due, or freed ─► lock those that are free ─► read their jobs ─► judge ─► write
+
+The job that was admitted holds `slot` 0 of its guard until it ends, whatever way; a unique index on (guard,
+slot) makes a mistake impossible. What the rules of a schedule mean is not known here: a judge decides, a
+pure function that another package of the installation names (entry point `cronqueue.admission`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.sql.selectable import TextualSelect
+
+from cronqueue.columns import Instant
+from cronqueue.database import Database, read_now
+
+log = logging.getLogger("cronqueue.worker")
+
+# Due jobs whose guards one transaction looks at. It reads all due jobs of those guards.
+BATCH = 500
+ENTRY_POINT = "cronqueue.admission"
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A job of a guard: due before the gate, waiting there, or let through.
+
+    `is_due`: it has come to the gate. `is_ours`: nobody else is changing it, so it can be decided upon.
+    """
+
+    id: int
+    guard: str
+    schedule: str | None
+    planned_for: datetime | None
+    run_at: datetime
+    priority: int
+    state: str
+    held_reason: str | None
+    has_slot: bool
+    started_at: datetime | None
+    by_hand: bool
+    is_due: bool
+    is_ours: bool
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for its guard."""
+        return self.held_reason == "overlap"
+
+    @property
+    def has_started(self) -> bool:
+        """Whether an attempt at it has begun: it is a retry, or was snoozed."""
+        return self.started_at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that will not run: its terminal state and the reason, which is also its verdict."""
+
+    id: int
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What the judge decided, by ids.
+
+    `admitted` hold their guards from now on, `passed` need none, `waiting` are held until theirs are
+    freed, `stopping` are asked to end.
+    """
+
+    ended: tuple[Ended, ...] = ()
+    admitted: tuple[int, ...] = ()
+    passed: tuple[int, ...] = ()
+    waiting: tuple[int, ...] = ()
+    stopping: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What one transaction did. `busy`: freed guards that somebody else was at; `more`: it was full."""
+
+    ruling: Ruling = Ruling()
+    busy: frozenset[str] = frozenset()
+    more: bool = False
+
+
+# The contenders of several guards, and the time.
+Judge = Callable[[Connection, Sequence[Contender], datetime], Ruling]
+
+
+def admit(
+    database: Database,
+    freed: Collection[str] = (),
+    known_tasks: Collection[str] = (),
+    judge: Judge | None = None,
+) -> Admission:
+    """Let through what is due and may run, in one transaction.
+
+    `known_tasks`: jobs held because another worker did not know their task are contenders if we do.
+    """
+
+    def work(connection: Connection) -> Admission:
+        now = read_now(database, connection)
+        tasks = json.dumps(sorted(known_tasks))
+        guards, more = _find_guards(database, connection, freed, tasks)
+        locked = _lock_guards(database, connection, guards)
+        contenders = _read(database, connection, locked, tasks)
+        ruling = (judge or installed_judge())(connection, contenders, now)
+        _write(database, connection, ruling)
+        return Admission(ruling, frozenset(freed).difference(locked), more)
+
+    return database.write(work)
+
+
+def seconds_until_due(
+    database: Database, connection: Connection, known_tasks: Collection[str]
+) -> float | None:
+    """Seconds until the gate has something to do, 0 when it has; None when nothing is gated."""
+    if is_due(database, connection, known_tasks):
+        return 0.0
+    tasks = {"tasks": json.dumps(sorted(known_tasks))}
+    row = _execute(database, connection, _NEXT_DUE, tasks, "run_at", "now").one()
+    return None if row.run_at is None else max((row.run_at - row.now).total_seconds(), 0.0)
+
+
+def is_due(database: Database, connection: Connection, known_tasks: Collection[str]) -> bool:
+    """Whether a job has come to the gate, or waits for a guard that nobody holds."""
+    tasks = {"tasks": json.dumps(sorted(known_tasks))}
+    return any(
+        _execute(database, connection, statement, tasks).scalar() is not None
+        for statement in (_IS_DUE, f"{_FREE_WAITERS} LIMIT 1")
+    )
+
+
+def find_waiting(
+    database: Database, connection: Connection, guards: Collection[str]
+) -> frozenset[str]:
+    """Those of the guards for which jobs wait."""
+    if not guards:
+        return frozenset()
+    wanted = {"guards": json.dumps(sorted(guards))}
+    return frozenset(_execute(database, connection, _WAITING, wanted).scalars())
+
+
+@cache
+def installed_judge() -> Judge:
+    """The judge that the installation names; without one everything is admitted in its order."""
+    for found in entry_points(group=ENTRY_POINT):
+        judge: Judge = found.load()
+        return judge
+    return _admit_in_order
+
+
+_GATED_AND_DUE = "state = 'queued' AND gated AND run_at <= {now}"
+_UNKNOWN_AND_DUE = (
+    "state = 'held' AND held_reason = 'unknown_task' AND gated AND run_at <= {now}"
+    " AND task {any_task}"
+)
+_WAITS = "state = 'held' AND held_reason = 'overlap'"
+# What is not worth starting any more is ended by another sweep, and must not win here.
+_NOT_EXPIRED = "(expires_at IS NULL OR expires_at > {now})"
+
+_IS_DUE = f"""
+SELECT 1 WHERE EXISTS (SELECT 1 FROM sched_jobs WHERE {_GATED_AND_DUE} AND {_NOT_EXPIRED})
+    OR EXISTS (SELECT 1 FROM sched_jobs WHERE {_UNKNOWN_AND_DUE} AND {_NOT_EXPIRED})
+"""
+_NEXT_DUE = """
+SELECT MIN(run_at) AS run_at, {now} AS now FROM (
+    SELECT MIN(run_at) AS run_at FROM sched_jobs WHERE state = 'queued' AND gated
+    UNION ALL SELECT MIN(run_at) FROM sched_jobs
+    WHERE state = 'held' AND held_reason = 'unknown_task' AND gated AND task {any_task}) AS soonest
+"""
+# Jobs that wait for a guard which nobody holds: whoever freed it could not see to that. By jumps from
+# guard to guard, however many wait for each.
+_FREE_WAITERS = f"""
+WITH RECURSIVE waiting(guard) AS (
+    SELECT (SELECT guard FROM sched_jobs WHERE {_WAITS} ORDER BY guard LIMIT 1)
+    UNION ALL
+    SELECT (SELECT guard FROM sched_jobs WHERE {_WAITS} AND guard > waiting.guard ORDER BY guard LIMIT 1)
+    FROM waiting WHERE waiting.guard IS NOT NULL
+) SELECT guard FROM waiting WHERE guard IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM sched_jobs AS holder WHERE holder.guard = waiting.guard AND holder.slot IS NOT NULL)
+"""
+_WAITING = f"SELECT DISTINCT guard FROM sched_jobs WHERE {_WAITS} AND guard {{any_guard}}"
+# A gate without a guard, written by hand: there is nothing to wait for.
+_OPEN = f"""
+UPDATE sched_jobs SET gated = {{no}}, updated_at = {{now}} WHERE {_GATED_AND_DUE} AND guard IS NULL
+"""
+_DUE_GUARDS = f"""
+SELECT guard FROM sched_jobs WHERE {_GATED_AND_DUE} AND {_NOT_EXPIRED} ORDER BY run_at LIMIT :limit
+"""
+_UNKNOWN_GUARDS = f"""
+SELECT guard FROM sched_jobs WHERE {_UNKNOWN_AND_DUE} AND {_NOT_EXPIRED} AND guard IS NOT NULL LIMIT :limit
+"""
+_ADD_GUARDS = """
+INSERT INTO sched_guards (key) SELECT needed.value FROM {guards} AS needed
+WHERE NOT EXISTS (SELECT 1 FROM sched_guards WHERE key = needed.value) ORDER BY 1
+ON CONFLICT (key) DO NOTHING
+"""
+# Guards that somebody else is at are left to them: nobody ever waits here.
+_LOCK_GUARDS = "SELECT key FROM sched_guards WHERE key {any_guard} ORDER BY key {skip_locked}"
+_COLUMNS = """
+id, guard, schedule, planned_for, run_at, priority, state, held_reason, slot, started_at,
+(pinned OR origin IN ('manual', 'backfill')) AS by_hand,
+(gated AND run_at <= {now} AND (state = 'queued' OR (held_reason = 'unknown_task' AND task {any_task})))
+    AS is_due
+"""
+# Due · waiting · holding · what else is unfinished of the schedules that have something due.
+_OF_GUARDS = f"""
+SELECT id FROM sched_jobs WHERE {_GATED_AND_DUE} AND guard {{any_guard}}
+UNION SELECT id FROM sched_jobs WHERE {_UNKNOWN_AND_DUE} AND guard {{any_guard}}
+UNION SELECT id FROM sched_jobs WHERE {_WAITS} AND guard {{any_guard}}
+UNION SELECT id FROM sched_jobs WHERE slot IS NOT NULL AND guard {{any_guard}}
+UNION SELECT id FROM sched_jobs WHERE state IN ('queued', 'held') AND schedule IS NOT NULL
+    AND guard {{any_guard}} AND planned_for <= {{now}} AND schedule IN (
+        SELECT schedule FROM sched_jobs WHERE {_GATED_AND_DUE} AND guard {{any_guard}})
+"""
+_HOLDERS = f"SELECT {_COLUMNS} FROM sched_jobs WHERE guard {{any_guard}} AND slot IS NOT NULL"
+_LOCK = f"""
+SELECT {_COLUMNS} FROM sched_jobs
+WHERE id {{any_id}} AND state IN ('queued', 'held') AND {_NOT_EXPIRED} ORDER BY id {{skip_locked}}
+"""
+_END = """
+UPDATE sched_jobs SET state = new.state, reason = new.reason, held_reason = NULL, finished_at = {now},
+    updated_at = {now}, unique_key = NULL, slot = NULL, gated = {no}
+FROM {rows} WHERE sched_jobs.id = new.id AND sched_jobs.state IN ('queued', 'held')
+"""
+_JUDGE = """
+UPDATE sched_occurrences SET verdict = new.reason, decided_at = {now}
+FROM {rows} WHERE sched_occurrences.job_id = new.id AND verdict IS NULL
+"""
+# One held because its task was unknown stays so, for a worker that knows it.
+_LET_THROUGH = """
+UPDATE sched_jobs SET gated = {no}, slot = {slot}, updated_at = {now},
+    state = CASE WHEN held_reason = 'overlap' THEN 'queued' ELSE state END,
+    held_reason = CASE WHEN held_reason = 'overlap' THEN NULL ELSE held_reason END
+WHERE id {any_id} AND state IN ('queued', 'held')
+"""
+_WAIT = """
+UPDATE sched_jobs SET state = 'held', held_reason = 'overlap', updated_at = {now}
+WHERE id {any_id} AND state IN ('queued', 'held')
+"""
+_STOP = """
+UPDATE sched_jobs SET cancel_requested_at = COALESCE(cancel_requested_at, {now})
+WHERE id {any_id} AND state = 'running'
+"""
+
+
+def _find_guards(
+    database: Database, connection: Connection, freed: Collection[str], tasks: str
+) -> tuple[set[str], bool]:
+    limit = {"limit": BATCH, "tasks": tasks}
+    due = list(_execute(database, connection, _DUE_GUARDS, limit).scalars())
+    if None in due:
+        _execute(database, connection, _OPEN)
+    unknown = _execute(database, connection, _UNKNOWN_GUARDS, limit).scalars()
+    orphaned = _execute(database, connection, f"{_FREE_WAITERS} LIMIT :limit", limit).scalars()
+    guards = {*freed, *due, *unknown, *orphaned} - {None}
+    return {guard for guard in guards if guard is not None}, len(due) == BATCH
+
+
+def _lock_guards(database: Database, connection: Connection, guards: Collection[str]) -> list[str]:
+    if not guards:
+        return []
+    wanted = {"guards": json.dumps(sorted(guards))}
+    _execute(database, connection, _ADD_GUARDS, wanted)
+    return list(_execute(database, connection, _LOCK_GUARDS, wanted).scalars())
+
+
+def _read(
+    database: Database, connection: Connection, guards: Sequence[str], tasks: str
+) -> list[Contender]:
+    """All that matters of these guards, by a snapshot that is younger than their locks."""
+    if not guards:
+        return []
+    parameters = {"guards": json.dumps(guards), "tasks": tasks}
+    ids = list(_execute(database, connection, _OF_GUARDS, parameters).scalars())
+    parameters["ids"] = json.dumps(ids)
+    times = ("planned_for", "run_at", "started_at")
+    ours = _execute(database, connection, _LOCK, parameters, *times).all()
+    known = {row.id for row in ours}
+    holders = _execute(database, connection, _HOLDERS, parameters, *times).all()
+    return [_contender(row, True) for row in ours] + [
+        _contender(row, False) for row in holders if row.id not in known
+    ]
+
+
+def _contender(row: Any, is_ours: bool) -> Contender:
+    return Contender(
+        row.id,
+        row.guard,
+        row.schedule,
+        row.planned_for,
+        row.run_at,
+        row.priority,
+        row.state,
+        row.held_reason,
+        row.slot is not None,
+        row.started_at,
+        bool(row.by_hand),
+        bool(row.is_due),
+        is_ours,
+    )
+
+
+def _write(database: Database, connection: Connection, ruling: Ruling) -> None:
+    """Ends first: they free the slots that the admitted take."""
+    if ruling.ended:
+        ended = [
+            {"id": each.id, "state": each.state, "reason": each.reason} for each in ruling.ended
+        ]
+        for statement in (_END, _JUDGE):
+            _execute(database, connection, statement, {"rows": json.dumps(ended)})
+    for statement, ids in (
+        (_LET_THROUGH.replace("{slot}", "0"), ruling.admitted),
+        (_LET_THROUGH.replace("{slot}", "NULL"), ruling.passed),
+        (_WAIT, ruling.waiting),
+        (_STOP, ruling.stopping),
+    ):
+        if ids:
+            _execute(database, connection, statement, {"ids": json.dumps(ids)})
+
+
+def _execute(
+    database: Database,
+    connection: Connection,
+    statement: str,
+    parameters: dict[str, Any] | None = None,
+    *instants: str,
+) -> Any:
+    bound = _bound(database, statement, *instants)
+    return connection.execute(bound, {**(parameters or {}), **database.now_parameter()})
+
+
+def _bound(database: Database, statement: str, *instants: str) -> TextClause | TextualSelect:
+    """The statement in this database's words. Lists go over as one JSON text."""
+    is_postgresql = database.is_postgresql
+    sql = statement.format(
+        **(_POSTGRESQL if is_postgresql else _SQLITE),
+        now=database.now_sql,
+    )
+    return text(sql).columns(**{name: Instant() for name in instants}) if instants else text(sql)
+
+
+_ELEMENTS = "json_array_elements_text(CAST(:{0} AS json))"
+_POSTGRESQL = {
+    "any_guard": f"= ANY(ARRAY(SELECT {_ELEMENTS.format('guards')}))",
+    "any_task": f"= ANY(ARRAY(SELECT {_ELEMENTS.format('tasks')}))",
+    "any_id": f"= ANY(ARRAY(SELECT CAST({_ELEMENTS.format('ids')} AS bigint)))",
+    "guards": _ELEMENTS.format("guards"),
+    "rows": "json_to_recordset(CAST(:rows AS json)) AS new(id bigint, state text, reason text)",
+    "no": "false",
+    "skip_locked": "FOR UPDATE SKIP LOCKED",
+}
+_SQLITE = {
+    "any_guard": "IN (SELECT value FROM json_each(:guards))",
+    "any_task": "IN (SELECT value FROM json_each(:tasks))",
+    "any_id": "IN (SELECT value FROM json_each(:ids))",
+    "guards": "json_each(:guards)",
+    "rows": "(SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.state') AS state,"
+    " json_extract(value, '$.reason') AS reason FROM json_each(:rows)) AS new",
+    "no": "0",
+    "skip_locked": "",  # the only writer
+}
+
+
+def _admit_in_order(
+    connection: Connection, contenders: Iterable[Contender], now: datetime
+) -> Ruling:
+    """One at a time per guard, the best first; the others wait."""
+    admitted: dict[str, int] = {each.guard: each.id for each in contenders if each.has_slot}
+    due = [each for each in contenders if each.is_ours and (each.is_due or each.is_waiting)]
+    new, waiting = [], []
+    for each in sorted(due, key=lambda job: (-job.priority, job.run_at, job.id)):
+        if admitted.setdefault(each.guard, each.id) == each.id:
+            new.append(each.id)
+        elif not each.is_waiting:
+            waiting.append(each.id)
+    return Ruling(admitted=tuple(new), waiting=tuple(waiting))
