@@ -109,6 +109,15 @@ def postgres_url(
 
 
 @pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer, postgres_admin: Admin) -> Iterator[str]:
+    """A fresh PostgreSQL database without any tables."""
+    name = f"sched_test_empty_{uuid.uuid4().hex[:8]}"
+    _execute(postgres_admin, "CREATE DATABASE {}", name)
+    yield postgres_server.url(name)
+    _execute(postgres_admin, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
 def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     """A fresh SQLite file with our schema."""
     return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'sched.db')}"

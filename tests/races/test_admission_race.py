@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
@@ -126,5 +127,5 @@ def _turn(database: Database, name: str, runs: Runs, draw: random.Random) -> set
         if draw.random() < 0.1:
             verdict = Verdict("queued", delay=0.01, error="boom", attempt_outcome="failed")
         done = [Finished(job.id, job.lock_token, job.attempt, verdict)]
-        database.write(lambda connection, done=done: finish(database, connection, done))
+        database.write(partial(finish, database, batch=done))
     return {str(job.guard) for job in jobs}

@@ -254,7 +254,10 @@ def test_a_schedule_that_may_overlap_is_let_through_without_a_guard() -> None:
 
 
 def test_schedules_that_share_a_guard_go_by_priority_and_each_by_its_own_rule() -> None:
-    policies = {"a": Policy("skip", "latest"), "b": Policy("queue_one", "latest")}
+    policies: dict[str | None, Policy] = {
+        "a": Policy("skip", "latest"),
+        "b": Policy("queue_one", "latest"),
+    }
     a, b = due(1, 1, schedule="a", priority=5), due(2, 9, schedule="b")
     assert judge([a, b], policies, NOW) == Ruling(admitted=(1,), waiting=(2,))
     a, b = due(1, 1, schedule="a"), due(2, 9, schedule="b", priority=5)
@@ -265,7 +268,8 @@ def test_schedules_that_share_a_guard_go_by_priority_and_each_by_its_own_rule() 
 
 def test_guards_are_judged_each_by_itself() -> None:
     jobs = [due(1), due(2, guard="h", schedule="t"), running(3, guard="h", schedule="t")]
-    assert judge(jobs, {"s": Policy("skip", "latest"), "t": Policy("skip", "latest")}, NOW) == (
+    policies: dict[str | None, Policy] = dict.fromkeys("st", Policy("skip", "latest"))
+    assert judge(jobs, policies, NOW) == (
         Ruling(ended=(skipped(2, "skipped:overlap:3"),), admitted=(1,))
     )
 
