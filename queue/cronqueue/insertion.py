@@ -40,6 +40,8 @@ class NewJob:
     guard: str | None = None
     gated: bool = False
     held_reason: str | None = None
+    pinned: bool = False
+    batch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def find_holder(connection: Connection, key: str) -> Job[Any] | None:
 
 _COLUMNS = (
     "task, args, queue, priority, state, held_reason, run_at, max_attempts, timeout, expires_at, "
-    "key, key_until, unique_key, tags, origin, schedule, planned_for, guard, gated, created_at, updated_at"
+    "key, key_until, unique_key, tags, origin, schedule, planned_for, guard, gated, pinned, batch_id,"
+    " created_at, updated_at"
 )
 _KEY_CONFLICT = "ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
 
@@ -102,7 +105,7 @@ INSERT INTO sched_jobs ({_COLUMNS}) VALUES (
     :task, CAST(:args AS json), :queue, :priority, :state, :held_reason, {_RUN_AT.format(**_BY_NAME)},
     :max_attempts, CAST(:timeout AS float8), {_EXPIRES_AT.format(**_BY_NAME)},
     :key, :key_until, :key, CAST(:tags AS json), :origin, :schedule, CAST(:planned_for AS timestamptz),
-    :guard, :gated, {{now}}, {{now}})
+    :guard, :gated, :pinned, :batch_id, {{now}}, {{now}})
 """
 # SQLite has no clock of microseconds: times arrive computed.
 _ONE_SQLITE = f"""
@@ -110,7 +113,7 @@ INSERT INTO sched_jobs ({_COLUMNS}) VALUES (
     :task, :args, :queue, :priority, :state, :held_reason, :run_at,
     :max_attempts, :timeout, :expires_at,
     :key, :key_until, :key, :tags, :origin, :schedule, :planned_for,
-    :guard, :gated, :now, :now)
+    :guard, :gated, :pinned, :batch_id, :now, :now)
 """
 _INSERT_SQLITE = text(_ONE_SQLITE)
 # Arrays go over the wire as few parameters, however many the rows; three times as fast as rows of VALUES.
@@ -134,13 +137,15 @@ _ARRAYS = {
     "planned_for": "timestamptz",
     "guard": "text",
     "gated": "bool",
+    "pinned": "bool",
+    "batch_id": "text",
 }
 _MANY_POSTGRESQL = f"""
 INSERT INTO sched_jobs ({_COLUMNS})
 SELECT new.task, CAST(new.args AS json), new.queue, new.priority, new.state, new.held_reason,
     {_RUN_AT.format(**_BY_COLUMN)}, new.max_attempts, new.timeout, {_EXPIRES_AT.format(**_BY_COLUMN)},
     NULL, NULL, NULL, CAST(new.tags AS json), new.origin, new.schedule, new.planned_for,
-    new.guard, new.gated, {{now}}, {{now}}
+    new.guard, new.gated, new.pinned, new.batch_id, {{now}}, {{now}}
 FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _ARRAYS.items())})
     AS new({", ".join(_ARRAYS)})
 RETURNING id
@@ -193,6 +198,8 @@ def _parameters(database: Database, new: NewJob) -> dict[str, Any]:
         "planned_for": new.planned_for,
         "guard": new.guard,
         "gated": new.gated,
+        "pinned": new.pinned,
+        "batch_id": new.batch_id,
     }
     if not database.is_postgresql:
         _settle_times(database, parameters)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -28,8 +28,15 @@ from cronsched.planner import BY_PLAN, Ahead, Planned, Written
 
 T = TypeVar("T")
 
+# The verdict on an occurrence that somebody has decided to skip.
+SKIPPED_BY_HAND = "skipped:override"
+
 # Rows per statement: each takes a fraction of a second.
 _CHUNK = 5_000
+
+
+# A schedule's name and a planned time: what identifies an occurrence.
+Key = tuple[str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,27 @@ def write(database: Database, connection: Connection, new: Sequence[NewOccurrenc
     Returns how many jobs were queued or held by it; everything else stays as it is.
     """
     return sum(_write(database, connection, chunk) for chunk in _chunks(new))
+
+
+def write_backfill(
+    database: Database, connection: Connection, new: Sequence[NewOccurrence]
+) -> None:
+    """Give each occurrence a job: a new one, or the one that it had and that did not run."""
+    for chunk in _chunks(new):
+        _insert(database, connection, chunk)
+        rows = [
+            {**_key(each), **_payload(each.job), "batch_id": each.job.batch_id} for each in chunk
+        ]
+        shape = _rows(database, _KEYS | _PAYLOAD | {"batch_id": "text"})
+        statement = _REOPEN.format(rows=shape, args=_args(database))
+        bound = _bound(database, statement, "planned_for")
+        reopened = _returned(database, connection, bound, rows, database.now_parameter())
+        had = {(row.schedule, row.planned_for): row.id for row in reopened}
+        ids = {(each.schedule, each.planned.planned_for): each for each in chunk}
+        fresh = [each for key, each in ids.items() if key not in had]
+        made = insert_jobs(database, connection, [each.job for each in fresh])
+        pairs = [*zip(fresh, made, strict=True), *((ids[key], had[key]) for key in had)]
+        _set_jobs(database, connection, pairs)
 
 
 def read_ahead(
@@ -197,6 +225,28 @@ FROM {rows}
 WHERE sched_jobs.id = new.id AND slot IS NULL AND state IN ('queued', 'held') AND attempts = 0 AND NOT pinned
 RETURNING sched_jobs.id
 """
+_OVERRIDES = """
+SELECT schedule, planned_for, action, run_at, priority FROM sched_overrides WHERE schedule IN ({names})
+"""
+_SKIP = """
+UPDATE sched_occurrences SET verdict = :verdict, decided_at = {{now}}
+FROM {rows}
+WHERE sched_occurrences.schedule = new.schedule AND sched_occurrences.planned_for = new.planned_for
+    AND (job_id IS NULL OR verdict IN {by_plan})
+"""
+# A job that was skipped, or cancelled with the backfill that it came from, before it had started.
+_REOPEN = """
+UPDATE sched_jobs SET state = 'queued', held_reason = NULL, task = new.task, args = {args},
+    queue = new.queue, priority = new.priority, max_attempts = new.max_attempts, timeout = new.timeout,
+    run_at = new.run_at, expires_at = new.expires_at, guard = new.guard,
+    gated = (new.guard IS NOT NULL), origin = 'backfill', batch_id = new.batch_id, attempts = 0,
+    reason = NULL, finished_at = NULL, updated_at = {{now}}
+FROM {rows}, sched_occurrences
+WHERE sched_occurrences.schedule = new.schedule AND sched_occurrences.planned_for = new.planned_for
+    AND sched_jobs.id = sched_occurrences.job_id AND sched_jobs.started_at IS NULL
+    AND sched_jobs.state IN ('skipped', 'cancelled')
+RETURNING sched_jobs.id, sched_jobs.schedule, sched_jobs.planned_for
+"""
 _CANCEL = """
 UPDATE sched_jobs SET state = 'cancelled', reason = :verdict, held_reason = NULL, unique_key = NULL,
     slot = NULL, gated = {no}, finished_at = {now}, updated_at = {now}
@@ -246,6 +296,7 @@ _NOT_BEGUN = " AND planned_for > {now} AND attempts = 0"
 def _write(database: Database, connection: Connection, new: Sequence[NewOccurrence]) -> int:
     by_key = {(each.schedule, each.planned.planned_for): each for each in new}
     inserted = _insert(database, connection, new)
+    by_key = _as_decided(database, connection, by_key)
     fresh = [each for key, each in by_key.items() if key in inserted]
     ids = insert_jobs(database, connection, [each.job for each in fresh])
     _set_jobs(database, connection, zip(fresh, ids, strict=True))
@@ -255,9 +306,40 @@ def _write(database: Database, connection: Connection, new: Sequence[NewOccurren
     return len(fresh) + _revive(database, connection, others)
 
 
-def _insert(
-    database: Database, connection: Connection, new: Sequence[NewOccurrence]
-) -> set[tuple[str, datetime]]:
+def _as_decided(
+    database: Database, connection: Connection, by_key: Mapping[Key, NewOccurrence]
+) -> dict[Key, NewOccurrence]:
+    """With what operators have decided about single occurrences; those to be skipped get their verdict."""
+    names = {"names": json.dumps(sorted({schedule for schedule, _ in by_key}))}
+    rows = connection.execute(_bound(database, _OVERRIDES, "planned_for", "run_at"), names)
+    decided = {key: row for row in rows if (key := (row.schedule, row.planned_for)) in by_key}
+    skipped = [by_key[key] for key, row in decided.items() if row.action == "skip"]
+    if skipped:
+        shape = _rows(database, _KEYS)
+        statement = _bound(database, _SKIP.format(rows=shape, by_plan=BY_PLAN))
+        parameters = {"rows": json.dumps([_key(each) for each in skipped])}
+        connection.execute(
+            statement, {"verdict": SKIPPED_BY_HAND} | parameters | database.now_parameter()
+        )
+    return {
+        key: _overridden(each, decided[key]) if key in decided else each
+        for key, each in by_key.items()
+        if key not in decided or decided[key].action != "skip"
+    }
+
+
+def _overridden(each: NewOccurrence, row: Row[Any]) -> NewOccurrence:
+    job = each.job
+    run_at: datetime | None = row.run_at or job.run_at
+    expires_at = job.expires_at
+    if expires_at is not None and job.run_at is not None and run_at is not None:
+        expires_at += run_at - job.run_at
+    priority = job.priority if row.priority is None else row.priority
+    changed = replace(job, run_at=run_at, expires_at=expires_at, priority=priority, pinned=True)
+    return replace(each, job=changed)
+
+
+def _insert(database: Database, connection: Connection, new: Sequence[NewOccurrence]) -> set[Key]:
     rows = [
         _key(each) | {"revision": each.revision, "utc_offset": each.planned.utc_offset}
         for each in new
@@ -283,7 +365,7 @@ def _set_jobs(
 def _revive(
     database: Database,
     connection: Connection,
-    known: Mapping[tuple[str, datetime], NewOccurrence],
+    known: Mapping[Key, NewOccurrence],
 ) -> int:
     """Of occurrences that stand in the ledger already, bring back those that a plan took back."""
     shape = _rows(database, _KEYS)

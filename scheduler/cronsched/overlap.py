@@ -119,10 +119,11 @@ def _heir(holder: Contender, candidates: Sequence[Candidate]) -> Candidate | Non
     return None
 
 
-def _rank(candidate: Candidate) -> tuple[int, bool, bool, datetime, int]:
-    """Who is first: by priority, a retry before a new one, one that waited before, the earlier one."""
+def _rank(candidate: Candidate) -> tuple[int, bool, bool, bool, datetime, int]:
+    """Who is first: by priority, then a retry, one that waited, a new one, and one by hand, which can wait."""
     job = candidate.job
-    return (-job.priority, not job.has_started, not job.is_waiting, job.run_at, job.id)
+    order = (not job.has_started, not job.is_waiting, job.by_hand)
+    return (-job.priority, *order, job.run_at, job.id)
 
 
 def _apply_overlap(candidates: Sequence[Candidate], holder: Contender, bench: _Bench) -> None:

@@ -1,0 +1,185 @@
+"""Pause and resume: a paused schedule is written on, and its jobs are held.
+
+What came due meanwhile is skipped at the resume, unless it is to be caught up with; retries go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from cronqueue import wakeup
+from cronqueue.audit import record
+from cronqueue.database import Database, read_now
+from cronqueue.errors import RunAtError, StateError
+
+SKIPPED = "skipped:paused"
+BY_ITSELF = "until"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """How many jobs wait again, and how many were skipped."""
+
+    queued: int
+    skipped: int
+
+
+def pause(
+    database: Database,
+    name: str,
+    *,
+    actor: str,
+    reason: str | None = None,
+    until: datetime | None = None,
+) -> int:
+    """Hold a schedule's jobs that have not been claimed, for good or until a time; returns how many.
+
+    Raises LookupError, and RunAtError for a time that has passed or says no zone.
+    """
+    if until is not None and until.utcoffset() is None:
+        raise RunAtError(f"until={until.isoformat()} has no time zone: use an aware datetime")
+
+    def work(connection: Connection) -> int:
+        if until is not None and until <= read_now(database, connection):
+            raise RunAtError(f"until={until.isoformat()} has passed: give a time to come")
+        row = {"actor": actor, "reason": reason}
+        row["until"] = None if until is None else database.moment(until)
+        if not _execute(database, connection, _PAUSE, name, row).all():
+            raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        held = len(_execute(database, connection, _HOLD, name).all())
+        told = {"reason": reason, "until": None if until is None else until.isoformat()}
+        _record(database, connection, actor, "pause", name, told | {"held": held})
+        return held
+
+    return database.write(work)
+
+
+def resume(database: Database, name: str, *, actor: str, catch_up: bool = False) -> Resumed:
+    """Let a paused schedule go on. With `catch_up` what came due is run by the schedule's own rules.
+
+    Raises LookupError or StateError.
+    """
+
+    def work(connection: Connection) -> Resumed:
+        row = connection.execute(
+            text(_FIND.format(lock=_lock(database))), {"name": name}
+        ).one_or_none()
+        if row is None:
+            raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        if row.paused_at is None:
+            raise StateError(f"schedule {name!r} is not paused")
+        return _resume(database, connection, name, actor, catch_up)
+
+    done = database.write(work)
+    wakeup.notify(database)
+    return done
+
+
+def resume_due(database: Database) -> int:
+    """Resume the schedules whose pause has run out; returns how many."""
+
+    def work(connection: Connection) -> int:
+        statement = text(_DUE.format(now=database.now_sql, lock=_lock(database, "SKIP LOCKED")))
+        names = connection.execute(statement, database.now_parameter()).scalars().all()
+        for name in names:
+            _resume(database, connection, name, BY_ITSELF, catch_up=False)
+        return len(names)
+
+    with database.snapshot() as connection:
+        looked = text(_DUE.format(now=database.now_sql, lock=""))
+        if connection.execute(looked, database.now_parameter()).first() is None:
+            return 0
+    resumed = database.write(work)
+    wakeup.notify(database)
+    return resumed
+
+
+_PAUSE = """
+UPDATE sched_schedules SET paused_at = {now}, paused_by = :actor, paused_reason = :reason,
+    paused_until = {until}, updated_at = {now}
+WHERE name = :name RETURNING name
+"""
+# What was let through gives its guard back. A run that somebody asked for by hand goes on.
+_HOLD = """
+UPDATE sched_jobs SET state = 'held', held_reason = 'paused', slot = NULL, gated = (guard IS NOT NULL),
+    updated_at = {now}
+WHERE schedule = :name AND origin IN ('schedule', 'backfill') AND state IN ('queued', 'held')
+RETURNING id
+"""
+_FIND = "SELECT paused_at FROM sched_schedules WHERE name = :name {lock}"
+_DUE = """
+SELECT name FROM sched_schedules WHERE paused_at IS NOT NULL AND paused_until <= {now} ORDER BY name {lock}
+"""
+_UNPAUSE = """
+UPDATE sched_schedules SET paused_at = NULL, paused_by = NULL, paused_reason = NULL, paused_until = NULL,
+    updated_at = {now}
+WHERE name = :name
+"""
+_PASSED = """
+UPDATE sched_jobs SET state = 'skipped', reason = :verdict, held_reason = NULL, gated = {no},
+    finished_at = {now}, updated_at = {now}
+WHERE schedule = :name AND state = 'held' AND held_reason = 'paused' AND run_at <= {now}
+    AND started_at IS NULL
+RETURNING id
+"""
+_JUDGE = """
+UPDATE sched_occurrences SET verdict = :verdict, decided_at = {now}
+WHERE schedule = :name AND verdict IS NULL AND job_id IN (
+    SELECT id FROM sched_jobs WHERE schedule = :name AND state = 'skipped' AND reason = :verdict)
+"""
+_REQUEUE = """
+UPDATE sched_jobs SET state = 'queued', held_reason = NULL, updated_at = {now}
+WHERE schedule = :name AND state = 'held' AND held_reason = 'paused' RETURNING id
+"""
+
+
+def _resume(
+    database: Database, connection: Connection, name: str, actor: str, catch_up: bool
+) -> Resumed:
+    _execute(database, connection, _UNPAUSE, name)
+    skipped = 0
+    if not catch_up:
+        verdict = {"verdict": SKIPPED}
+        skipped = len(_execute(database, connection, _PASSED, name, verdict).all())
+        if skipped:
+            _execute(database, connection, _JUDGE, name, verdict)
+    queued = len(_execute(database, connection, _REQUEUE, name).all())
+    told = {"queued": queued, "skipped": skipped}
+    _record(database, connection, actor, "resume", name, told)
+    return Resumed(queued, skipped)
+
+
+def _record(
+    database: Database,
+    connection: Connection,
+    actor: str,
+    action: str,
+    name: str,
+    detail: dict[str, Any],
+) -> None:
+    target = f"schedule {name}"
+    record(database, connection, actor=actor, action=action, target=target, detail=detail)
+
+
+def _execute(
+    database: Database,
+    connection: Connection,
+    statement: str,
+    name: str,
+    parameters: dict[str, Any] | None = None,
+) -> Any:
+    sql = statement.format(
+        now=database.now_sql,
+        no="false" if database.is_postgresql else "0",
+        until="CAST(:until AS timestamptz)" if database.is_postgresql else ":until",
+    )
+    values = {"name": name, **(parameters or {}), **database.now_parameter()}
+    return connection.execute(text(sql), values)
+
+
+def _lock(database: Database, how: str = "") -> str:
+    return f"FOR UPDATE {how}" if database.is_postgresql else ""
