@@ -120,7 +120,7 @@ def _heir(holder: Contender, candidates: Sequence[Candidate]) -> Candidate | Non
 
 
 def _rank(candidate: Candidate) -> tuple[int, bool, bool, bool, datetime, int]:
-    """Who is first: by priority, then a retry, one that waited, a new one, and one by hand, which can wait."""
+    """Who is first: by priority; then a retry, one that waited, a new one, one by hand, which can wait."""
     job = candidate.job
     order = (not job.has_started, not job.is_waiting, job.by_hand)
     return (-job.priority, *order, job.run_at, job.id)
