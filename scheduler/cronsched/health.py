@@ -1,0 +1,182 @@
+"""Health: what is wrong with schedules and queue, seen from any process, with or without a daemon.
+
+late      a due job that no worker has claimed for too long
+coverage  a schedule that is written less far ahead than it should be
+missing   an instant of a schedule, within its range, that stands nowhere
+daemon    no daemon has been heard of
+clock     a machine whose clock is away from the database's
+files     a schedule file with a fault, as the daemon last saw it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from cronqueue.columns import Instant
+from cronqueue.database import Database, read_now
+from cronqueue.durations import format_duration
+from cronqueue.overview import SILENT_AFTER, list_workers
+from cronqueue.settings import Settings
+from cronsched.definition import Definition
+from cronsched.planner import MOST_AHEAD
+
+# Clocks differ by this much everywhere; by ten times as much something is wrong with one.
+SKEW_WARNING = timedelta(seconds=1)
+SKEW_LIMIT = timedelta(seconds=30)
+# Below this share of its own range a schedule is about to run dry.
+LEAST_COVERAGE = 0.25
+# Missing instants are looked for so far around now, in as many instants of each schedule at most.
+MISSING_WINDOW = timedelta(days=1)
+MISSING_SAMPLE = MOST_AHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong, where, and what to do. A warning needs nobody at once."""
+
+    kind: str
+    subject: str
+    message: str
+    is_warning: bool = False
+
+
+def find_problems(
+    database: Database, settings: Settings, late_after: timedelta = timedelta(minutes=1)
+) -> list[Problem]:
+    """Everything that is wrong now."""
+    with database.snapshot() as connection:
+        now = read_now(database, connection)
+        found = [
+            *_late(database, connection, now, late_after),
+            *_schedules(database, connection, now, settings),
+            *_files(connection),
+        ]
+        any_schedule = connection.execute(_ANY_SCHEDULE).scalar() is not None
+    return [*found, *_processes(database, now, needs_daemon=any_schedule)]
+
+
+_ANY_SCHEDULE = text("SELECT 1 FROM sched_schedules WHERE state = 'active' LIMIT 1")
+_LATE = text("""
+SELECT queue, COUNT(*) AS jobs, MIN(run_at) AS oldest FROM sched_jobs
+WHERE state = 'queued' AND run_at < :edge AND queue NOT IN (
+    SELECT name FROM sched_queues
+    WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > :now))
+GROUP BY queue ORDER BY queue
+""").columns(oldest=Instant())
+_SCHEDULES = text("""
+SELECT name, definition, valid_from, materialized_until FROM sched_schedules
+WHERE state = 'active' ORDER BY name
+""").columns(valid_from=Instant(), materialized_until=Instant())
+_WRITTEN = text("""
+SELECT planned_for FROM sched_occurrences
+WHERE schedule = :name AND planned_for > :start AND planned_for <= :end
+""").columns(planned_for=Instant())
+_FAULTS = text("SELECT name, fault FROM sched_sources WHERE fault IS NOT NULL ORDER BY name")
+
+
+def _late(
+    database: Database, connection: Connection, now: datetime, late_after: timedelta
+) -> Iterator[Problem]:
+    times = {"edge": database.moment(now - late_after), "now": database.moment(now)}
+    for row in connection.execute(_LATE, times):
+        yield Problem(
+            "late",
+            f"queue {row.queue}",
+            f"{row.jobs} due jobs are not claimed, the oldest for {_words(now - row.oldest)}:"
+            " is a worker there for this queue?",
+        )
+
+
+def _schedules(
+    database: Database, connection: Connection, now: datetime, settings: Settings
+) -> Iterator[Problem]:
+    for row in connection.execute(_SCHEDULES).all():
+        try:
+            definition = Definition.from_json(row.definition)
+            yield from _coverage(definition, row, now, settings)
+            yield from _missing(database, connection, definition, row, now)
+        except Exception as error:  # one that cannot be computed must not hide the others
+            yield Problem("coverage", f"schedule {row.name}", f"cannot be computed: {error}")
+
+
+def _coverage(
+    definition: Definition, row: Any, now: datetime, settings: Settings
+) -> Iterator[Problem]:
+    """Its own range: the horizon, or what as many rows as are written at most cover."""
+    horizon = definition.horizon or settings.horizon
+    reach = now + horizon
+    count = 0
+    for instant in definition.occurrences(now, reach):
+        count += 1
+        if count > MOST_AHEAD:
+            reach = instant
+            break
+    if count == 0 or row.materialized_until >= now + (reach - now) * LEAST_COVERAGE:
+        return
+    yield Problem(
+        "coverage",
+        f"schedule {row.name}",
+        f"is written until {row.materialized_until:%Y-%m-%d %H:%M:%S} UTC only: is a daemon running?",
+    )
+
+
+def _missing(
+    database: Database, connection: Connection, definition: Definition, row: Any, now: datetime
+) -> Iterator[Problem]:
+    start = max(row.valid_from, now - MISSING_WINDOW)
+    end = min(row.materialized_until, now + MISSING_WINDOW)
+    span = {
+        "name": row.name,
+        "start": database.moment(start),
+        "end": database.moment(end),
+    }
+    written = set(connection.execute(_WRITTEN, span).scalars())
+    second = timedelta(seconds=1)
+    expected = definition.occurrences(start.replace(microsecond=0) + second, end + second)
+    missing = []
+    for number, instant in enumerate(expected):
+        if number >= MISSING_SAMPLE or instant > end:
+            break
+        if instant not in written:
+            missing.append(instant)
+    if missing:
+        yield Problem(
+            "missing",
+            f"schedule {row.name}",
+            f"{len(missing)} occurrences stand nowhere, the first of {missing[0]:%Y-%m-%d %H:%M:%S} UTC:"
+            " `sched audit` tells more",
+        )
+
+
+def _files(connection: Connection) -> Iterator[Problem]:
+    for row in connection.execute(_FAULTS):
+        yield Problem("files", row.name, str(row.fault).splitlines()[0])
+
+
+def _processes(database: Database, now: datetime, *, needs_daemon: bool) -> Iterator[Problem]:
+    workers = list_workers(database)
+    alive = [each for each in workers if now - each.heartbeat_at <= SILENT_AFTER]
+    if needs_daemon and not any(each.kind == "daemon" for each in alive):
+        yield Problem(
+            "daemon",
+            "daemon",
+            "no daemon has been heard of: what is written runs on, no more comes",
+        )
+    for each in alive:
+        skew = abs(timedelta(seconds=each.clock_skew or 0.0))
+        if skew > SKEW_WARNING:
+            yield Problem(
+                "clock",
+                f"{each.kind} {each.name}",
+                f"its clock is {_words(skew)} away from the database's",
+                is_warning=skew <= SKEW_LIMIT,
+            )
+
+
+def _words(duration: timedelta) -> str:
+    return format_duration(timedelta(seconds=round(duration.total_seconds())))
