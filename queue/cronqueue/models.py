@@ -381,6 +381,19 @@ class Schedule(Base):
     )
 
 
+class Revision(Base):
+    """A schedule's times as they were in force from one moment to another; until None means now."""
+
+    __tablename__ = "sched_revisions"
+
+    schedule: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True)
+    definition: Mapped[str]
+    kind: Mapped[str]
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime | None]
+
+
 class Source(Base):
     """One file of schedules: the row that a reconcile of it locks."""
 

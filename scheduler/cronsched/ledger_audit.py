@@ -1,0 +1,155 @@
+"""Audit of the ledger: every promised occurrence has exactly one verdict, and none is there unpromised.
+
+What was promised is computed again from the revisions of the schedules, each for the time in which it was
+in force. What stands in the ledger, and what its jobs say, is held against that.
+
+    missing      promised, and stands nowhere
+    unpromised   stands there as if it had been promised; nobody took it back
+    lost         its job was deleted behind our back
+    contradicted what the ledger says of it and what its job says cannot both be
+    doubled      two unfinished jobs for one occurrence
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from cronqueue.columns import Instant
+from cronqueue.database import Database
+from cronsched.definition import Definition
+
+# Verdicts of occurrences that a plan or an operator has taken out of what is promised.
+TAKEN_BACK = ("superseded", "removed", "cancelled", "skipped:override")
+_SECOND = timedelta(seconds=1)
+# How the verdict that was written down, if one was, must agree with the job's state, if the job is there.
+_STATE_OF = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "superseded": "cancelled",
+    "removed": "cancelled",
+    "skipped": "skipped",
+    "missed": "skipped",
+    "coalesced": "skipped",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One occurrence that does not add up."""
+
+    kind: str
+    schedule: str
+    planned_for: datetime
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """How many occurrences were looked at, and what is wrong with some."""
+
+    occurrences: int
+    findings: tuple[Finding, ...]
+
+
+def audit(database: Database, start: datetime, end: datetime) -> Audited:
+    """Account for every occurrence in [start, end)."""
+    with database.snapshot() as connection:
+        span = {"start": database.moment(start), "end": database.moment(end)}
+        stored = _stored(connection, span)
+        promised = _promised(connection, start, end)
+        counted = _counted(connection, span)
+        findings = [
+            *_compare(promised, stored, counted),
+            *_doubled(connection, span),
+        ]
+    findings.sort(key=lambda found: (found.schedule, found.planned_for, found.kind))
+    return Audited(len(promised | stored.keys()), tuple(findings))
+
+
+Key = tuple[str, datetime]
+
+_REVISIONS = text("""
+SELECT r.schedule, r.definition, r.valid_from, r.valid_until, s.materialized_until
+FROM sched_revisions r JOIN sched_schedules s ON s.name = r.schedule
+ORDER BY r.schedule, r.revision
+""").columns(valid_from=Instant(), valid_until=Instant(), materialized_until=Instant())
+_STORED = text("""
+SELECT o.schedule, o.planned_for, o.verdict, o.job_id, j.state, j.origin, j.pinned
+FROM sched_occurrences o LEFT JOIN sched_jobs j ON j.id = o.job_id
+WHERE o.planned_for >= :start AND o.planned_for < :end
+""").columns(planned_for=Instant())
+_RANGES = text("""
+SELECT schedule, starts_at, ends_at FROM sched_occurrence_ranges WHERE ends_at > :start AND starts_at < :end
+""").columns(starts_at=Instant(), ends_at=Instant())
+_DOUBLED = text("""
+SELECT schedule, planned_for, COUNT(*) AS jobs FROM sched_jobs
+WHERE schedule IS NOT NULL AND origin IN ('schedule', 'backfill') AND batch_id IS NULL
+    AND state IN ('queued', 'held', 'running') AND planned_for >= :start AND planned_for < :end
+GROUP BY schedule, planned_for HAVING COUNT(*) > 1
+""").columns(planned_for=Instant())
+
+
+def _promised(connection: Connection, start: datetime, end: datetime) -> set[Key]:
+    """The instants of each revision, from the moment after it came into force to its last."""
+    keys: set[Key] = set()
+    for row in connection.execute(_REVISIONS).all():
+        last = min(row.valid_until or row.materialized_until, row.materialized_until)
+        first = max(start, row.valid_from.replace(microsecond=0) + _SECOND)
+        instants = Definition.from_json(row.definition).occurrences(first, min(end, last + _SECOND))
+        keys.update((row.schedule, instant) for instant in instants if instant <= last)
+    return keys
+
+
+def _stored(connection: Connection, span: dict[str, Any]) -> dict[Key, Any]:
+    rows = connection.execute(_STORED, span)
+    return {(row.schedule, row.planned_for): row for row in rows}
+
+
+def _counted(connection: Connection, span: dict[str, Any]) -> list[Any]:
+    return list(connection.execute(_RANGES, span))
+
+
+def _compare(promised: set[Key], stored: dict[Key, Any], counted: list[Any]) -> Iterator[Finding]:
+    for schedule, planned_for in promised - stored.keys():
+        if not any(
+            each.schedule == schedule and each.starts_at <= planned_for < each.ends_at
+            for each in counted
+        ):
+            yield Finding("missing", schedule, planned_for, "promised, and stands nowhere")
+    for key, row in stored.items():
+        if row.state is None and row.verdict is None:
+            yield Finding("lost", *key, f"job {row.job_id} was deleted behind the ledger's back")
+        elif detail := _contradiction(row):
+            yield Finding("contradicted", *key, detail)
+        elif key not in promised and not _is_taken_back(row):
+            yield Finding("unpromised", *key, f"no revision promised it; it is {_verdict(row)}")
+
+
+def _contradiction(row: Any) -> str | None:
+    if row.verdict is None or row.state is None:
+        return None
+    expected = _STATE_OF.get(row.verdict.partition(":")[0], row.verdict)
+    if row.state == expected:
+        return None
+    return f"the ledger says {row.verdict!r}, job {row.job_id} is {row.state}"
+
+
+def _is_taken_back(row: Any) -> bool:
+    """Whether somebody has decided on it: a plan, an operator, a backfill."""
+    return _verdict(row).startswith(TAKEN_BACK) or bool(row.pinned) or row.origin == "backfill"
+
+
+def _verdict(row: Any) -> str:
+    verdict: str = row.verdict or row.state
+    return verdict
+
+
+def _doubled(connection: Connection, span: dict[str, Any]) -> Iterator[Finding]:
+    for row in connection.execute(_DOUBLED, span):
+        yield Finding("doubled", row.schedule, row.planned_for, f"{row.jobs} unfinished jobs")
