@@ -39,6 +39,17 @@ def guard_of(definition: Definition) -> str | None:
     return definition.name if definition.catch_up != "all" or bounded else None
 
 
+def policy_of(definition: Definition) -> Policy:
+    """A schedule's rules at the gate."""
+    return Policy(
+        definition.overlap,
+        definition.catch_up,
+        definition.catch_up_window,
+        definition.catch_up_limit,
+        definition.misfire_after,
+    )
+
+
 _DEFINITIONS = {
     "postgresql": "SELECT name, definition FROM sched_schedules"
     " WHERE name = ANY(ARRAY(SELECT json_array_elements_text(CAST(:names AS json))))",
