@@ -18,8 +18,6 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, text
@@ -27,12 +25,12 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
+from cronqueue.plugins import installed
 
 log = logging.getLogger("cronqueue.worker")
 
 # Due jobs whose guards one transaction looks at. It reads all due jobs of those guards.
 BATCH = 500
-ENTRY_POINT = "cronqueue.admission"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +110,7 @@ def admit(
 ) -> Admission:
     """Let through what is due and may run, in one transaction.
 
+    Without a judge in the installation everything is admitted in its order, one by one for each guard.
     `known_tasks`: jobs held because another worker did not know their task are contenders if we do.
     """
 
@@ -121,7 +120,8 @@ def admit(
         guards, more = _find_guards(database, connection, freed, tasks)
         locked = _lock_guards(database, connection, guards)
         contenders = _read(database, connection, locked, tasks)
-        ruling = (judge or installed_judge())(connection, contenders, now)
+        decide = judge or next(iter(installed("cronqueue.admission")), _admit_in_order)
+        ruling = decide(connection, contenders, now)
         _write(database, connection, ruling)
         return Admission(ruling, frozenset(freed).difference(locked), more)
 
@@ -156,15 +156,6 @@ def find_waiting(
         return frozenset()
     wanted = {"guards": json.dumps(sorted(guards))}
     return frozenset(_execute(database, connection, _WAITING, wanted).scalars())
-
-
-@cache
-def installed_judge() -> Judge:
-    """The judge that the installation names; without one everything is admitted in its order."""
-    for found in entry_points(group=ENTRY_POINT):
-        judge: Judge = found.load()
-        return judge
-    return _admit_in_order
 
 
 _GATED_AND_DUE = "state = 'queued' AND gated AND run_at <= {now}"

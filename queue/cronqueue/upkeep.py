@@ -18,6 +18,7 @@ from cronqueue.claim import Band, probe
 from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
+from cronqueue.plugins import installed
 from cronqueue.prune import BATCH, expire, forget_workers, prune
 from cronqueue.registration import Presence, heartbeat
 from cronqueue.rescue import Death, rescue, return_jobs
@@ -166,6 +167,8 @@ class Upkeep:
     def _housekeeping(self, now: float) -> None:
         if now >= self._expire_at:
             expire(self._database)
+            for sweep in installed("cronqueue.sweep"):
+                sweep(self._database)
             self._expire_at = now + EXPIRE_PERIOD
         if now >= self._prune_at:
             settings = self._settings
