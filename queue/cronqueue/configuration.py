@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine
+from sqlalchemy import Dialect, Engine
 
 from cronqueue import schema
 from cronqueue.database import Database
+from cronqueue.errors import ConfigurationError
 from cronqueue.registry import Backoff, Duration, backoff_function, check_max_attempts
 from cronqueue.settings import Settings, load_settings, resolve_database_url
 
@@ -23,7 +24,7 @@ _settings: Settings | None = None
 _backoff: Backoff | None = None
 _schema_checked = False
 # Our views of databases whose connections belong to callers.
-_foreign: WeakKeyDictionary[Engine, Database] = WeakKeyDictionary()
+_foreign: WeakKeyDictionary[Dialect, Database] = WeakKeyDictionary()
 
 
 def configure(
@@ -38,6 +39,13 @@ def configure(
     With `engine` a PostgreSQL queue shares your pool. Raises ConfigurationError, DefinitionError.
     """
     global _database, _settings, _backoff, _schema_checked
+    if engine is not None and database_url is not None:
+        raise ConfigurationError("give database_url or engine, not both")
+    if engine is not None and not isinstance(engine, Engine):
+        raise ConfigurationError(
+            f"engine={type(engine).__name__}: give an Engine of SQLAlchemy (of an AsyncEngine its"
+            " `sync_engine`), or database_url=..."
+        )
     with _lock:
         if max_attempts is not None:
             _settings = replace(settings(), max_attempts=check_max_attempts(max_attempts))
@@ -74,10 +82,14 @@ def get_database() -> Database:
 
 def database_of(engine: Engine) -> Database:
     """Our view of the database behind an engine of the caller's; for what joins its transactions."""
+    # An engine shares its dialect with its variants (`engine.execution_options(...)`) alone.
+    dialect = engine.dialect
     with _lock:
-        if engine not in _foreign:
-            _foreign[engine] = Database(engine=engine)
-        return _foreign[engine]
+        if _database is not None and _database.engine.dialect is dialect:
+            return _database
+        if dialect not in _foreign:
+            _foreign[dialect] = Database(engine=engine)
+        return _foreign[dialect]
 
 
 def settings() -> Settings:

@@ -68,10 +68,13 @@ class Database:
         pool_size: int = 5,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
+        self._is_ours = True
         if engine is None:
             self.engine = _create_engine(parse_url(url or ""), pool_size)
         elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
-            self.engine = engine
+            # Whatever level the caller's own transactions have: ours count on this one.
+            self.engine = engine.execution_options(isolation_level="READ COMMITTED")
+            self._is_ours = False
         else:
             # A caller's SQLite engine begins its transactions in another way, and an asynchronous one
             # works in its event loop only: ours goes to the same database.
@@ -148,8 +151,9 @@ class Database:
             return read_now(self, connection)
 
     def dispose(self) -> None:
-        """Close the connections."""
-        self.engine.dispose()
+        """Close the connections; an engine of the caller's stays as it is."""
+        if self._is_ours:
+            self.engine.dispose()
 
 
 def read_now(database: Database, connection: Connection) -> datetime:
@@ -212,6 +216,13 @@ def is_transient(error: BaseException) -> bool:
     return _sqlstate(error) in _TRANSIENT_SQLSTATES or any(
         word in str(error.orig) for word in _SQLITE_BUSY
     )
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Whether a table is not there."""
+    if not isinstance(error, DBAPIError):
+        return False
+    return _sqlstate(error) == "42P01" or "no such table" in str(error.orig)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -45,9 +45,9 @@ def encode_call(args: Sequence[object], kwargs: Mapping[str, object]) -> str:
     return _measured("the arguments", text, MAX_ARGS_BYTES)
 
 
-def encode_value(value: object) -> str:
+def encode_value(value: object, name: str = "value") -> str:
     """One value, such as a job's result; raises EncodingError with the place and the remedy."""
-    return _measured("the value", _rooted("value", _write, value, 1), MAX_RESULT_BYTES)
+    return _measured(f"the {name}", _rooted(name, _write, value, 1), MAX_RESULT_BYTES)
 
 
 class _Refused(Exception):

@@ -9,16 +9,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast, get_args
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session
 
-from cronqueue import configuration, wakeup
+from cronqueue import configuration, sessions, wakeup
 from cronqueue.columns import EARLIEST, LATEST
 from cronqueue.database import Database
 from cronqueue.durations import parse_duration
 from cronqueue.errors import ArgumentError, EncodingError, RunAtError
-from cronqueue.handles import EnqueuedJobs, new_handle
-from cronqueue.hooks import has_hooks, run_hooks
+from cronqueue.handles import EnqueuedJobs, live_in, new_handle
+from cronqueue.hooks import announce, has_hooks
 from cronqueue.insertion import NewJob, find_holder, insert_job, insert_jobs
 from cronqueue.models import Job
 from cronqueue.registry import (
@@ -36,9 +35,7 @@ from cronqueue.registry import (
     find_task,
 )
 from cronqueue.serialization import encode_call, encode_value
-
-AnySession = Session | scoped_session[Session] | Connection
-AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession] | AsyncConnection
+from cronqueue.sessions import AnySession
 
 MAX_KEY_LENGTH = 500
 # A job that holds a key may end between our insert and our look; more often than this it cannot be chance.
@@ -80,18 +77,16 @@ def enqueue(
         tags,
         session,
     )
-    return enqueue_call(_named_call(task, args, kwargs or {}, options))
+    return enqueue_call(_named_call(task, args, {} if kwargs is None else kwargs, options))
 
 
 def enqueue_call(call: Call) -> Job[Any]:
     """Store one bound call."""
     new = resolve(call)
-    session = _synchronous(call.options.session)
+    session = sessions.synchronous(call.options.session, "`await ....enqueue_async(...)`")
     if session is not None:
-        database, connection = _joined(session)
-        job = _store(database, connection, new)
-        wakeup.notify_after_commit(database, session)
-        return job
+        with sessions.joined(session) as (database, connection):
+            return live_in(database, _store(database, connection, new))
     database = configuration.get_database()
     job = database.write(lambda connection: _store(database, connection, new))
     wakeup.notify(database)
@@ -100,13 +95,12 @@ def enqueue_call(call: Call) -> Job[Any]:
 
 async def enqueue_call_async(call: Call) -> Job[Any]:
     """`enqueue_call` without blocking the event loop."""
-    session = call.options.session
-    if isinstance(session, async_scoped_session):
-        session = session()
-    if isinstance(session, AsyncSession):
+    session = sessions.asynchronous(call.options.session)
+    if session is not None:
         return await session.run_sync(lambda sync: enqueue_call(_with_session(call, sync)))
-    if isinstance(session, AsyncConnection):
-        return await session.run_sync(lambda sync: enqueue_call(_with_session(call, sync)))
+    if call.options.session is not None:
+        # A session is its thread's, and a registry of sessions would give another thread another one.
+        return enqueue_call(call)
     return await asyncio.to_thread(enqueue_call, call)
 
 
@@ -116,13 +110,13 @@ def enqueue_many(calls: Iterable[Call], session: AnySession | None = None) -> En
     Calls with a key are stored one by one, in the order of their keys, so that two bulks with the same
     keys cannot wait for each other in a circle.
     """
-    new = [resolve(_without_session(call)) for call in calls]
-    session = _synchronous(session)
-    if session is not None:
-        database, connection = _joined(session)
-        stored = _store_many(database, connection, new)
-        wakeup.notify_after_commit(database, session)
-        return stored
+    new = [resolve(_for_bulk(call)) for call in calls]
+    chosen = sessions.synchronous(
+        session, "`await session.run_sync(lambda sync: enqueue_many(calls, sync))`"
+    )
+    if chosen is not None:
+        with sessions.joined(chosen) as (database, connection):
+            return _store_many(database, connection, new)
     database = configuration.get_database()
     stored = database.write(lambda connection: _store_many(database, connection, new))
     wakeup.notify(database)
@@ -159,40 +153,29 @@ def _named_call(
     task: str | Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
 ) -> Call:
     if isinstance(args, str | bytes) or not isinstance(args, Sequence):
-        raise ArgumentError(f"args: give a list of arguments, not {args!r}")
+        raise ArgumentError(f"args={args!r}: give a list of arguments, args=[...]")
+    if not isinstance(kwargs, Mapping):
+        raise ArgumentError(f"kwargs={kwargs!r}: give a dict of arguments by name")
+    if not isinstance(task, str | Task):
+        raise ArgumentError(f"task={task!r}: give a function decorated with @job, or a task's name")
     found = task if isinstance(task, Task) else find_task(check_task_name(task))
     if found is not None:
-        return Call(found.name, bind(found, args, kwargs), options, found)
-    return Call(cast(str, task), encode_call(args, kwargs), options)
+        return Call(found.name, bind(found, list(args), dict(kwargs)), options, found)
+    return Call(cast(str, task), encode_call(list(args), dict(kwargs)), options)
 
 
 def _with_session(call: Call, session: Session | Connection) -> Call:
     return replace(call, options=replace(call.options, session=session))
 
 
-def _without_session(call: Call) -> Call:
+def _for_bulk(call: object) -> Call:
+    if not isinstance(call, Call):
+        raise ArgumentError(f"enqueue_many takes calls, such as [task.call(7)], not {call!r}")
     if call.options.session is not None:
         raise ArgumentError(
             f"{call.task}: in a bulk the session is one for all, enqueue_many(..., session=...)"
         )
     return call
-
-
-def _synchronous(session: AnySession | AnyAsyncSession | None) -> Session | Connection | None:
-    """The session itself, also out of a registry of sessions; raises ArgumentError for anything else."""
-    if isinstance(session, scoped_session):
-        session = session()
-    if session is None or isinstance(session, Session | Connection):
-        return session
-    if isinstance(session, AsyncSession | AsyncConnection | async_scoped_session):
-        raise ArgumentError("session= is asynchronous here: use `await ....enqueue_async(...)`")
-    raise ArgumentError(f"session={session!r}: give a SQLAlchemy Session or Connection")
-
-
-def _joined(session: Session | Connection) -> tuple[Database, Connection]:
-    """The connection of the caller's transaction, and our view of its database."""
-    connection = session.connection() if isinstance(session, Session) else session
-    return configuration.database_of(connection.engine), connection
 
 
 def _store(database: Database, connection: Connection, new: NewJob) -> Job[Any]:
@@ -202,7 +185,8 @@ def _store(database: Database, connection: Connection, new: NewJob) -> Job[Any]:
         if row is not None:
             job = new_handle(new, row, created=True)
             if has_hooks("enqueue", new.task):
-                run_hooks("enqueue", new.task, job)
+                with sessions.enqueueing_in(connection):
+                    announce("enqueue", new.task, job)
             return job
         holder = find_holder(connection, cast(str, new.key))
         if holder is not None:
@@ -224,7 +208,8 @@ def _store_many(database: Database, connection: Connection, new: list[NewJob]) -
     ids = dict(
         zip(rest, insert_jobs(database, connection, [new[index] for index in rest]), strict=True)
     )
-    return EnqueuedJobs(new, [jobs[i].id if i in jobs else ids[i] for i in range(len(new))], jobs)
+    in_order = [jobs[i].id if i in jobs else ids[i] for i in range(len(new))]
+    return EnqueuedJobs(in_order, jobs, database)
 
 
 def _first(*values: Any) -> Any:
@@ -238,7 +223,7 @@ def _checked_moment(name: str, moment: datetime | None) -> datetime | None:
         raise RunAtError(
             f"{name}={moment!r}: give an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
         )
-    if moment.utcoffset() is None:
+    if _offset(name, moment) is None:
         raise RunAtError(
             f"{name}={moment.isoformat()} has no time zone: add one, such as"
             f" {name}=....replace(tzinfo=ZoneInfo('Europe/London')), or use datetime.now(UTC)"
@@ -254,6 +239,16 @@ def _checked_moment(name: str, moment: datetime | None) -> datetime | None:
     return utc
 
 
+def _offset(name: str, moment: datetime) -> timedelta | None:
+    try:
+        return moment.utcoffset()
+    except Exception as fault:
+        raise RunAtError(
+            f"{name}: its time zone {type(moment.tzinfo).__name__} has no offset for it"
+            f" ({type(fault).__name__}): use zoneinfo.ZoneInfo or UTC"
+        ) from None
+
+
 def _checked_delay(delay: Duration | None, run_at: datetime | None) -> float:
     if delay is None:
         return 0.0
@@ -267,7 +262,12 @@ def _checked_expiry(
 ) -> tuple[datetime | None, float | None]:
     """The moment that was given, or the seconds after `run_at`."""
     if isinstance(expires, datetime):
-        return _checked_moment("expires", expires), None
+        moment = _checked_moment("expires", expires)
+        if run_at is not None and moment is not None and moment <= run_at:
+            raise RunAtError(
+                f"expires={expires.isoformat()} is not after run_at: it would never run"
+            )
+        return moment, None
     seconds = _positive_seconds("expires", expires)
     if seconds is not None and run_at is not None:
         _checked_moment("expires", run_at + timedelta(seconds=seconds))
@@ -296,7 +296,7 @@ def _checked_key(key: object) -> str | None:
         return None
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
         raise EncodingError(f"key {key!r}: give a text of 1 to {MAX_KEY_LENGTH} characters")
-    encode_value(key)  # refuses NUL and lone surrogates, which PostgreSQL does not store
+    encode_value(key, "key")  # refuses NUL and lone surrogates, which PostgreSQL does not store
     return key
 
 
@@ -307,4 +307,10 @@ def _checked_key_until(key_until: KeyUntil) -> KeyUntil:
 
 
 def _encoded_tags(tags: Mapping[str, str] | None) -> str | None:
-    return None if not tags else encode_value({str(key): str(value) for key, value in tags.items()})
+    if tags is None:
+        return None
+    if not isinstance(tags, Mapping) or not all(
+        isinstance(each, str) for pair in tags.items() for each in pair
+    ):
+        raise ArgumentError(f"tags={tags!r}: give a dict of texts, such as {{'customer': 'acme'}}")
+    return encode_value(dict(tags), "tags") if tags else None

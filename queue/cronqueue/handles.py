@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar, overload
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.orm import Session, make_transient_to_detached
 
 from cronqueue import configuration, operations
+from cronqueue.database import Database
 from cronqueue.durations import parse_duration
-from cronqueue.errors import StateError, WaitTimeout
+from cronqueue.errors import ArgumentError, StateError, WaitTimeout
 from cronqueue.insertion import Inserted, NewJob
 from cronqueue.models import ROW_FORMAT, Job
 from cronqueue.registry import Duration
@@ -21,15 +24,17 @@ R = TypeVar("R")
 # How often `wait` looks: soon at first, since many jobs are short; then twice a second.
 _FIRST_LOOK = 0.01
 _LONGEST_LOOK = 0.5
+# What a column of 64 bits holds; no job has a larger number.
+_LARGEST_ID = 2**63 - 1
 
 
 class EnqueuedJobs(Sequence[Job[Any]]):
     """The jobs of one `enqueue_many`; a handle is made when it is looked at."""
 
-    def __init__(self, new: Sequence[NewJob], ids: list[int], made: Mapping[int, Job[Any]]) -> None:
+    def __init__(self, ids: list[int], made: Mapping[int, Job[Any]], database: Database) -> None:
         self.ids = ids
-        self._new = new
-        self._made = dict(made)
+        self._made = {index: live_in(database, job) for index, job in made.items()}
+        self._database = database
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,13 +48,13 @@ class EnqueuedJobs(Sequence[Job[Any]]):
             return [self[position] for position in range(*index.indices(len(self.ids)))]
         position = range(len(self.ids))[index]
         if position not in self._made:
-            job = get(self.ids[position])
+            job = _read(self._database, self.ids[position])
             if job is None:
                 raise LookupError(
                     f"job {self.ids[position]} is not there: its transaction is not committed,"
                     " or it was deleted"
                 )
-            self._made[position] = job
+            self._made[position] = live_in(self._database, job)
         return self._made[position]
 
     def __iter__(self) -> Iterator[Job[Any]]:
@@ -71,18 +76,22 @@ def new_handle(new: NewJob, row: Inserted, *, created: bool) -> Job[Any]:
     return job
 
 
+def live_in(database: Database, job: Job[R]) -> Job[R]:
+    """The handle, which from now on asks this database: a session's may be another than ours."""
+    _databases[job] = database
+    return job
+
+
 def get(job_id: int) -> Job[Any] | None:
     """The job of this id, detached."""
-    database = configuration.get_database()
-    with database.snapshot() as connection, Session(connection, expire_on_commit=False) as session:
-        job: Job[Any] | None = session.get(Job, job_id)
-        session.expunge_all()
-    return job
+    if isinstance(job_id, bool) or not isinstance(job_id, int):
+        raise ArgumentError(f"job id {job_id!r}: give a whole number")
+    return _read(configuration.get_database(), job_id)
 
 
 def refresh(job: Job[R]) -> Job[R]:
     """Read the row of the handle again."""
-    fresh = get(job.id)
+    fresh = _read(_database_of(job), job.id)
     if fresh is None:
         raise LookupError(f"job {job.id} is gone: deleted, or pruned after its retention")
     for column in Job.__mapper__.column_attrs:
@@ -92,30 +101,53 @@ def refresh(job: Job[R]) -> Job[R]:
 
 def wait(job: Job[R], timeout: Duration | None = None) -> Job[R]:
     """Look at the job until it has ended."""
-    deadline = (
-        None if timeout is None else time.monotonic() + parse_duration(timeout).total_seconds()
-    )
+    deadline = time.monotonic() + _seconds(timeout)
     pause = _FIRST_LOOK
     while not _look(job).done:
-        if deadline is not None and time.monotonic() + pause > deadline:
+        left = deadline - time.monotonic()
+        if left <= 0:
             raise WaitTimeout(f"job {job.id} is still {job.state} after {timeout}")
-        time.sleep(pause)
+        time.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_LOOK)
     return job
 
 
 def cancel(job: Job[R], reason: str | None = None) -> Job[R]:
     """Cancel it, or ask it to stop."""
-    operations.cancel_job(
-        configuration.get_database(), job.id, actor=operations.this_user(), reason=reason
-    )
+    operations.cancel_job(_database_of(job), job.id, actor=operations.this_user(), reason=reason)
     return refresh(job)
 
 
 def retry(job: Job[R]) -> Job[R]:
     """Queue it again."""
-    operations.retry_job(configuration.get_database(), job.id, actor=operations.this_user())
+    operations.retry_job(_database_of(job), job.id, actor=operations.this_user())
     return refresh(job)
+
+
+# Beside the handles, not in them: what is no value cannot be pickled or copied.
+_databases: WeakKeyDictionary[Job[Any], Database] = WeakKeyDictionary()
+
+
+def _database_of(job: Job[Any]) -> Database:
+    return _databases.get(job) or configuration.get_database()
+
+
+def _read(database: Database, job_id: int) -> Job[Any] | None:
+    if not 0 < job_id <= _LARGEST_ID:
+        return None
+    with database.snapshot() as connection, Session(connection, expire_on_commit=False) as session:
+        job: Job[Any] | None = session.get(Job, job_id)
+        session.expunge_all()
+    return job
+
+
+def _seconds(timeout: Duration | None) -> float:
+    if timeout is None:
+        return math.inf
+    try:
+        return parse_duration(timeout).total_seconds()
+    except ValueError as error:
+        raise ArgumentError(f"timeout={timeout!r}: {error}") from None
 
 
 def _look(job: Job[R]) -> Job[R]:

@@ -1,13 +1,14 @@
 """Hooks: functions of the user's that are called around jobs, as in delayed_job.
 
 `before` may veto: an exception in it is a failed attempt. The others only look on: what they raise is
-logged and changes nothing.
+logged, keeps no other hook from being called, and changes nothing.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar, get_args
 
 from cronqueue.errors import DefinitionError
@@ -27,7 +28,8 @@ def hook(event: HookName, task: Task[Any, Any] | str | None = None) -> Callable[
     `enqueue(job)` after the row is written, in its transaction · `before(job)` · `success(job, result)` ·
     `error(job, exception)` at every failed attempt · `failure(job, exception)` when the job has failed
     for good · `after(job)` always · `worker_start()` and `worker_stop()` in each executor process.
-    Raises DefinitionError for an unknown event.
+    What an `enqueue` hook enqueues itself joins the same transaction. Raises DefinitionError for an
+    unknown event, or for an `async def`.
     """
     if event not in get_args(HookName):
         raise DefinitionError(
@@ -36,6 +38,10 @@ def hook(event: HookName, task: Task[Any, Any] | str | None = None) -> Callable[
     name = task.name if isinstance(task, Task) else task
 
     def register(fn: F) -> F:
+        if inspect.iscoroutinefunction(fn):
+            raise DefinitionError(
+                f"hook {event!r}: {fn.__qualname__} is async, give a plain function"
+            )
         _hooks.setdefault((event, name), []).append(fn)
         return fn
 
@@ -49,18 +55,29 @@ def has_hooks(event: HookName, task: str) -> bool:
 
 def run_hooks(event: HookName, task: str | None, *arguments: object) -> None:
     """Call the hooks of the event in the order of their registration; lets their exceptions out."""
-    if not _hooks:
-        return
-    for fn in (*_hooks.get((event, None), ()), *(_hooks.get((event, task), ()) if task else ())):
+    for fn in _listening(event, task):
         fn(*arguments)
 
 
 def announce(event: HookName, task: str | None, *arguments: object) -> None:
     """`run_hooks` for an event that cannot be vetoed: exceptions are logged."""
-    try:
-        run_hooks(event, task, *arguments)
-    except BaseException:  # a hook may call sys.exit(): that must not end our thread
-        log.exception("hook %r failed; the job goes on", event)
+    for fn in _listening(event, task):
+        try:
+            fn(*arguments)
+        except Exception:
+            log.exception("hook %r failed; the job goes on", event)
+        except BaseException:
+            if event == "enqueue":  # in a thread of the caller's, which may well be ended
+                raise
+            log.exception("hook %r failed; the job goes on", event)
+
+
+def _listening(event: HookName, task: str | None) -> Iterator[Callable[..., Any]]:
+    """Those for all tasks first, then the task's own."""
+    if _hooks:
+        yield from _hooks.get((event, None), ())
+        if task is not None:
+            yield from _hooks.get((event, task), ())
 
 
 _hooks: dict[tuple[HookName, str | None], list[Callable[..., Any]]] = {}

@@ -20,8 +20,8 @@ from cronqueue.errors import ArgumentError, DefinitionError, UnknownTask
 from cronqueue.serialization import encode_call
 
 if TYPE_CHECKING:
-    from cronqueue.enqueueing import AnyAsyncSession, AnySession
     from cronqueue.models import Job
+    from cronqueue.sessions import AnyAsyncSession, AnySession
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -347,8 +347,13 @@ _tasks: dict[str, Task[Any, Any]] = {}
 def _register(fn: Any, name: str | None, options: Options, policy: RetryPolicy) -> Task[Any, Any]:
     if isinstance(fn, Task):
         raise DefinitionError(f"{fn.name} is a task already")
-    if not callable(fn) or not hasattr(fn, "__qualname__"):  # a partial has no name of its own
+    # A partial has no name of its own; an instance of a class could not be stored.
+    if not callable(fn) or not hasattr(fn, "__qualname__") or inspect.isclass(fn):
         raise DefinitionError(f"@job needs a function, not {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise DefinitionError(
+            f"{fn.__qualname__} is a generator, calling it runs nothing: return the values instead"
+        )
     chosen = check_task_name(name or _default_name(fn))
     _check_options(chosen, options, policy)
     known = _tasks.get(chosen)
@@ -372,15 +377,20 @@ def _check_options(name: str, options: Options, policy: RetryPolicy) -> None:
             check_priority(options.priority)
         if policy.max_attempts is not None:
             check_max_attempts(policy.max_attempts)
-        for value in (options.timeout, options.expires):
-            if (
-                value is not None
-                and not isinstance(value, datetime)
-                and parse_duration(value) <= timedelta(0)
-            ):
-                raise ValueError(f"{value!r} is not longer than zero")
+        for option, value in (("timeout", options.timeout), ("expires", options.expires)):
+            if value is not None:
+                _check_positive(option, value)
     except (ValueError, TypeError) as error:
         raise DefinitionError(f"task {name}: {error}") from None
+
+
+def _check_positive(option: str, value: Any) -> None:
+    try:
+        duration = parse_duration(value)
+    except ValueError as error:
+        raise DefinitionError(f"{option}: {error}") from None
+    if duration == timedelta(0):
+        raise DefinitionError(f"{option}={value!r}: give a duration longer than zero")
 
 
 def _default_name(fn: Callable[..., Any]) -> str:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Dialect, Engine, event, text
 from sqlalchemy.orm import Session
 
 from cronqueue.database import POSTGRESQL_CONNECT, Database
+from cronqueue.models import Job
 
 CHANNEL = "sched_jobs"
 # At most one NOTIFY in this time from one process: a burst of enqueues needs only one to be noticed.
@@ -39,17 +40,28 @@ def notify_after_commit(database: Database, session: Session | Connection) -> No
     """The same once the caller's transaction has committed. A bare Connection cannot tell us when."""
     if not database.is_postgresql or not isinstance(session, Session):
         return
-    if isinstance(session.get_bind(), Connection):  # the outer transaction is somebody else's
+    if isinstance(session.get_bind(Job), Connection):  # the outer transaction is somebody else's
         return
+    if _PENDING not in session.info:  # listeners are never removed: one for all of its transactions
+        event.listen(session, "after_commit", _committed)
+        event.listen(session, "after_rollback", _rolled_back)
+    session.info[_PENDING] = database
 
-    def committed(session: Session) -> None:
-        # Also called when a savepoint is released; then the transaction still goes on.
-        if session.in_nested_transaction():
-            event.listen(session, "after_commit", committed, once=True)
-        else:
+
+_PENDING = "cronqueue: notify this database"
+
+
+def _committed(session: Session) -> None:
+    # Also called when a savepoint is released; then the transaction still goes on.
+    if not session.in_nested_transaction():
+        database, session.info[_PENDING] = session.info[_PENDING], None
+        if database is not None:
             notify(database)
 
-    event.listen(session, "after_commit", committed, once=True)
+
+def _rolled_back(session: Session) -> None:
+    if not session.in_nested_transaction():
+        session.info[_PENDING] = None
 
 
 class Notifier:
@@ -176,15 +188,16 @@ def settled_changes(listener: Listener, longest: float = 0.02) -> Iterator[bool]
         time.sleep(0.001)
 
 
-_notifiers: WeakKeyDictionary[Engine, Notifier] = WeakKeyDictionary()
+# By what an engine shares with its variants (`engine.execution_options(...)`), which may be many.
+_notifiers: WeakKeyDictionary[Dialect, Notifier] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def _notifier(database: Database) -> Notifier:
     with _lock:
-        notifier = _notifiers.get(database.engine)
+        notifier = _notifiers.get(database.engine.dialect)
         if notifier is None or not notifier.is_usable():
-            notifier = _notifiers[database.engine] = Notifier(database)
+            notifier = _notifiers[database.engine.dialect] = Notifier(database)
         return notifier
 
 
