@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from cronqueue.claim import Claimed
+from cronqueue.clock import utcnow
 from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronqueue.errors import NoCurrentJob
@@ -46,7 +47,7 @@ class RunningJob:
         self.key = claimed.key
         #: Grows with every claim of the job: a fencing number for systems outside.
         self.token = claimed.token
-        #: When `JobTimeout` will be raised; None without a timeout.
+        #: When `JobTimeout` will be raised; None without a timeout. The first use of `session` may set it.
         self.deadline = deadline
         #: Whether the task should stop: somebody cancelled the job, or it was lost to another worker.
         self.cancelled = False
@@ -80,8 +81,9 @@ class RunningJob:
         if self._session is None:
             from cronqueue.jobsession import open_session
 
-            if self.deadline is None:
+            if self.deadline is None and self._database.is_postgresql:
                 self._limit(SESSION_TIMEOUT_SECONDS)
+                self.deadline = utcnow() + timedelta(seconds=SESSION_TIMEOUT_SECONDS)
             self._session = open_session(self._database)
         return self._session.session
 
@@ -92,7 +94,7 @@ class RunningJob:
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Show how far the job is; the newest call stands on the row while the job is ours."""
-        state = encode_value({"done": done, "total": total, "message": message})
+        state = encode_value({"done": done, "total": total, "message": message}, "progress")
         column = "CAST(:progress AS json)" if self._database.is_postgresql else ":progress"
         statement = text(
             f"UPDATE sched_jobs SET progress = {column} WHERE id = :id AND lock_token = :lock_token"

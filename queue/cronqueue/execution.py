@@ -27,7 +27,7 @@ from cronqueue.database import Database
 from cronqueue.durations import parse_duration
 from cronqueue.errors import Discard, EncodingError, JobInterrupted, JobTimeout, Retry, Snooze
 from cronqueue.finish import Finished, Retention
-from cronqueue.hooks import announce, has_hooks, run_hooks
+from cronqueue.hooks import announce, run_hooks
 from cronqueue.registry import HARD_TIMEOUT_GRACE, Task, find_task, get_task
 from cronqueue.retry import (
     Discarded,
@@ -44,6 +44,8 @@ from cronqueue.serialization import decode_call, encode_value
 from cronqueue.tracebacks import describe_exception, sanitize
 
 log = logging.getLogger("cronqueue.jobs")
+
+_LOST = "the job was lost to another worker; what it wrote was rolled back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Execution:
         self._started = time.monotonic()
         self._process = os.getpid()
         self._result: Any = None
+        self._exception: BaseException | None = None
 
     def begin(self) -> None:
         """The body begins now."""
@@ -205,11 +208,11 @@ class Execution:
 
     def _raised(self, error: BaseException) -> Outcome:
         """What an exception out of the body means."""
+        self._exception = error
         try:
             return _outcome_of(error, self.interruption.fired)
-        except (
-            Exception
-        ) as fault:  # a Retry("soon", delay="soon"): its own text says what is wrong with it
+        except Exception as fault:  # a Retry(delay="soon"): its text says what is wrong with it
+            self._exception = fault
             return Failed(describe_exception(fault))
 
     def _conclude(self, outcome: Outcome) -> Executed:
@@ -227,9 +230,7 @@ class Execution:
         try:
             if session.finish(self._finished(self._decide(outcome)), self._surroundings.retention):
                 return outcome, True
-            return Failed(
-                "the job was lost to another worker; what it wrote was rolled back"
-            ), False
+            return self._raised(JobInterrupted(_LOST)), False
         except BaseException as error:
             # Also where the outcome is unknown: if it did commit, the fence refuses this verdict.
             return self._raised(error), False
@@ -277,14 +278,12 @@ class Execution:
     def _announced(self, outcome: Outcome, finished: Finished, *, written: bool) -> Executed:
         """Tell the hooks and the log; the verdict stands already."""
         task = self.claimed.task
-        exception = getattr(outcome, "exception", None)
         if isinstance(outcome, Succeeded):
-            if has_hooks("success", task):
-                announce("success", task, self.job, self._result)
-        elif isinstance(outcome, Failed | Discarded):
-            announce("error", task, self.job, exception)
+            announce("success", task, self.job, self._result)
+        elif not isinstance(outcome, Snoozed):
+            announce("error", task, self.job, self._exception)
             if finished.verdict.state == "failed":
-                announce("failure", task, self.job, exception)
+                announce("failure", task, self.job, self._exception)
         announce("after", task, self.job)
         context.leave()
         _log_end(self.claimed, finished)
@@ -320,9 +319,9 @@ def _encoded(result: Any) -> str | None:
     if result is None:
         return None
     try:
-        return encode_value(result)
+        return encode_value(result, "result")
     except EncodingError as error:
-        raise _ResultRefused(f"result: {error}") from None
+        raise _ResultRefused(str(error)) from None
 
 
 def _seconds(task: Task[Any, Any] | None) -> float | None:

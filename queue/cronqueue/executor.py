@@ -98,7 +98,8 @@ def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
     board = Board(Path(spec.board_path), spec.board_entries)
     board.forget_file()
     configuration.use_settings(spec.settings)
-    database = Database(spec.database_url)
+    # Each job may hold a connection for its session, and take another meanwhile.
+    database = Database(spec.database_url, pool_size=spec.settings.concurrency + 5)
     configuration.use_database(database)
     Executor(spec, pipe, board, database).run()
     logging.shutdown()

@@ -48,8 +48,14 @@ class _PostgresSession:
         self._database = database
         self._connection = database.engine.connect()
         self._outer = self._connection.begin()
-        # The task's own timeout bounds how long this transaction may idle.
-        self._connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        # The task's own timeout bounds how long this transaction may idle; how long its statements
+        # may take, and wait for locks, is the server's or the user's to say, not what suits ours.
+        self._connection.execute(
+            text(
+                "SET LOCAL idle_in_transaction_session_timeout = 0;"
+                " SET LOCAL statement_timeout TO DEFAULT; SET LOCAL lock_timeout TO DEFAULT"
+            )
+        )
         self.session = Session(
             self._connection, join_transaction_mode="create_savepoint", expire_on_commit=False
         )
@@ -102,6 +108,7 @@ class _SqliteSession:
             self.abandon()
 
     def abandon(self) -> None:
+        self.session.finishing = True
         self.session.close()
         self._connection.close()
 
@@ -112,12 +119,29 @@ class _BufferedSession(Session):
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, autoflush=False, expire_on_commit=False)
         self.finishing = False
+        self._has_committed = False
         event.listen(self, "do_orm_execute", _refuse_writes)
 
     def commit(self) -> None:
-        """Nothing, until the job completes."""
+        """Nothing, until the job completes: what was added so far will be written then."""
         if self.finishing:
             super().commit()
+        elif self.new or self.dirty or self.deleted:
+            self._has_committed = True
+
+    def rollback(self) -> None:
+        """Forget what was added; refused once a part of it was committed."""
+        if self._has_committed and not self.finishing:
+            raise SessionMisuse(
+                "rollback() after commit() in a job's session: on SQLite what you committed still waits"
+                " in memory, and would be lost; raise an exception to undo all of it, or expunge objects"
+            )
+        super().rollback()
+
+    def close(self) -> None:
+        """Forget what was added and not committed; what was committed stays until the job completes."""
+        if self.finishing or not self._has_committed:
+            super().close()
 
     def flush(self, objects: Any = None) -> None:
         if not self.finishing:

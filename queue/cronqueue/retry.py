@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Literal
 
 from cronqueue.durations import parse_duration
-from cronqueue.registry import Backoff, RetryPolicy
+from cronqueue.registry import Backoff, Duration, RetryPolicy
 
 # A wait longer than this is no retry any more; it also keeps run_at within its range.
 LONGEST_DELAY = timedelta(days=365)
@@ -134,12 +134,18 @@ def decide_lost(
 
 def backoff_seconds(attempt: int, backoff: Backoff | None, jitter: float) -> float:
     """The wait after failed attempt number `attempt` (from 1): delayed_job's attempt^4 + 5 s by default."""
-    base = (
-        float(attempt**4 + 5)
-        if backoff is None
-        else parse_duration(backoff(attempt)).total_seconds()
-    )
+    base = float(attempt**4 + 5) if backoff is None else _seconds(backoff(attempt))
     return min(base * (1 + JITTER * jitter), LONGEST_DELAY.total_seconds())
+
+
+def _seconds(wait: Duration) -> float:
+    """A wait in seconds; a function that doubles it each time soon passes every limit."""
+    longest = LONGEST_DELAY.total_seconds()
+    if isinstance(wait, timedelta):
+        wait = wait.total_seconds()
+    if isinstance(wait, int | float) and wait > longest:
+        return longest
+    return parse_duration(wait).total_seconds()
 
 
 def _retry(error: str, outcome: str, wait: float, attempt: int, max_attempts: int) -> Verdict:

@@ -222,6 +222,13 @@ def load_settings(
     return Loaded(settings, origins, base)
 
 
+def check_setting_name(name: str) -> None:
+    """Raises ConfigurationError for a name that no setting has."""
+    fault = _unknown_name(name)
+    if fault is not None:
+        raise ConfigurationError(fault)
+
+
 def describe_settings() -> list[tuple[str, str, str]]:
     """Name, default and meaning of every setting, for documentation and `sched config show`."""
     return [
@@ -268,16 +275,16 @@ def _parse(file: Path) -> dict[str, Any]:
 
 
 def _unknown_names(table: Mapping[str, Any], file: Path | None) -> list[str]:
+    faults = (_unknown_name(name) for name in table)
+    return [f"{file}: {fault}" for fault in faults if fault is not None]
+
+
+def _unknown_name(name: str) -> str | None:
     known = [each.name for each in fields(Settings)]
-    faults = []
-    for name in table:
-        if name.replace("-", "_") not in known:
-            close = difflib.get_close_matches(name.replace("-", "_"), known, 1)
-            faults.append(
-                f"{file}: there is no setting {name!r}"
-                + (f"; did you mean {close[0]!r}?" if close else "")
-            )
-    return faults
+    if name.replace("-", "_") in known:
+        return None
+    close = difflib.get_close_matches(name.replace("-", "_"), known, 1)
+    return f"there is no setting {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _find(

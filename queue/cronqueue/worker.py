@@ -8,7 +8,7 @@ from typing import Any
 from cronqueue.database import Database, shown
 from cronqueue.executor import ExecutorSpec
 from cronqueue.registration import default_name
-from cronqueue.settings import Loaded, load_settings, resolve_database_url
+from cronqueue.settings import Loaded, check_setting_name, load_settings, resolve_database_url
 from cronqueue.supervisor import Supervisor
 
 log = logging.getLogger("cronqueue.worker")
@@ -29,6 +29,8 @@ class Worker:
         loaded: Loaded | None = None,
         **settings: Any,
     ) -> None:
+        for name in settings:
+            check_setting_name(name)
         self.loaded = loaded or load_settings(settings, delayed_job_names=True)
         self.burst = burst
         self.max_jobs = max_jobs
