@@ -33,6 +33,9 @@ MISSING = (
     f"no PostgreSQL for the tests: run `make test`, or name a server in {URL_VARIABLE}"
     f" or a folder with its programs in {BINARIES_VARIABLE}"
 )
+# Runs pytest on small test files, as somebody who uses our plugin would.
+pytest_plugins = ["pytester"]
+
 # One key for all: whoever holds it makes the template.
 TEMPLATE_LOCK = 0x74656D70
 
@@ -142,6 +145,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url
+
+
+@pytest.fixture
+def sched_database_url(database_url: str) -> str:
+    """So that `sched_queue`, the fixture of our own plugin, is on each kind too."""
+    return database_url
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -66,6 +67,20 @@ def use_database(database: Database | None) -> None:
         _schema_checked = False
         if database is None:
             _settings = None
+
+
+@contextmanager
+def overridden(database: Database) -> Iterator[None]:
+    """This database, whose schema is known to fit, for a while; then what was before."""
+    global _database, _schema_checked
+    with _lock:
+        before = (_database, _schema_checked)
+        _database, _schema_checked = database, True
+    try:
+        yield
+    finally:
+        with _lock:
+            _database, _schema_checked = before
 
 
 def get_database() -> Database:

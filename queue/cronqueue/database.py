@@ -70,22 +70,24 @@ class Database:
         self.clock: Clock = clock or SystemClock()
         self._is_ours = True
         if engine is None:
-            self.engine = _create_engine(parse_url(url or ""), pool_size)
+            engine = _create_engine(parse_url(url or ""), pool_size)
         elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
-            # Whatever level the caller's own transactions have: ours count on this one.
-            self.engine = engine.execution_options(isolation_level="READ COMMITTED")
             self._is_ours = False
         else:
             # A caller's SQLite engine begins its transactions in another way, and an asynchronous one
             # works in its event loop only: ours goes to the same database.
-            self.engine = _create_engine(_synchronous(parse_url(engine.url)), pool_size)
+            engine = _create_engine(_synchronous(parse_url(engine.url)), pool_size)
+        self.engine = engine
+        if not self._is_ours:
+            # Whatever level the caller's own transactions have: ours count on this one.
+            self.engine = engine.execution_options(isolation_level="READ COMMITTED")
         self.url = self.engine.url
         self.dialect = self.engine.dialect.name
         self.is_postgresql = self.dialect == "postgresql"
         self._autocommit = (
-            self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            engine.execution_options(isolation_level="AUTOCOMMIT")
             if self.is_postgresql
-            else self.engine.execution_options(sched_begin=None)
+            else engine.execution_options(sched_begin=None)
         )
         self._snapshot = self.engine.execution_options(sched_begin="DEFERRED")
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, UnboundExecutionError
@@ -24,8 +24,8 @@ from cronqueue.models import Job
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 
-    AnyAsyncSession = AsyncSession | async_scoped_session[AsyncSession] | AsyncConnection
-AnySession = Session | scoped_session[Session] | Connection
+    AnyAsyncSession = AsyncSession | async_scoped_session[Any] | AsyncConnection
+AnySession = Session | scoped_session[Any] | Connection
 
 
 def synchronous(session: object, remedy: str) -> Session | Connection | None:

@@ -12,8 +12,8 @@ import ctypes
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -34,11 +34,26 @@ def notify(database: Database) -> None:
     """Tell the workers that jobs were written and committed; never blocks, never fails."""
     if database.is_postgresql:
         _notifier(database).notify()
+    for heard in _heard_here:
+        heard()
+
+
+@contextmanager
+def heard_here(heard: Callable[[], object]) -> Iterator[None]:
+    """Call a function in this process too, after each commit that `notify` is told of."""
+    _heard_here.append(heard)
+    try:
+        yield
+    finally:
+        _heard_here.remove(heard)
+
+
+_heard_here: list[Callable[[], object]] = []
 
 
 def notify_after_commit(database: Database, session: Session | Connection) -> None:
     """The same once the caller's transaction has committed. A bare Connection cannot tell us when."""
-    if not database.is_postgresql or not isinstance(session, Session):
+    if not isinstance(session, Session) or not (database.is_postgresql or _heard_here):
         return
     if isinstance(session.get_bind(Job), Connection):  # the outer transaction is somebody else's
         return

@@ -14,14 +14,11 @@ from sqlalchemy.orm import Session
 from cronqueue import configuration, job, prune, rescue
 from cronqueue.claim import Band, probe
 from cronqueue.database import Database
-from cronqueue.exchange import Order, Request, exchange
-from cronqueue.execution import Execution, Surroundings
-from cronqueue.finish import Retention
 from cronqueue.lease import renew
 from cronqueue.models import Job
-from cronqueue.registry import find_task
 from cronqueue.settings import Settings
-from job_rows import LEASE, WORKER, all_jobs, execute
+from cronqueue.testing import run_due
+from job_rows import LEASE, all_jobs, execute
 
 BIG = 2**31 - 1
 HUGE = 2**63 - 1
@@ -166,7 +163,7 @@ def test_a_waiting_row_of_any_kind_is_refused_or_stops_no_other(
     insert(database, {"task": f"'{GOOD}'", "priority": "5"} | row)
     good_one = insert(database, {"task": f"'{GOOD}'"})
     for _ in range(3):
-        work(database)
+        run_due(database)
     keep_house(database)
     assert state_of(database, good_one) == "succeeded"
     everything_can_be_listed(database)
@@ -193,7 +190,7 @@ def test_a_running_row_of_any_kind_is_refused_or_keeps_no_other_from_its_rescue(
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
 def test_a_row_with_nothing_but_a_task_runs_at_once(database: Database) -> None:
     execute(database, f"INSERT INTO sched_jobs (task) VALUES ('{GOOD}')")
-    work(database)
+    run_due(database)
     (done,) = all_jobs(database)
     assert (done.state, done.result) == ("succeeded", 7)
 
@@ -208,19 +205,6 @@ def insert(database: Database, row: dict[str, str]) -> int | None:
             return job_id
     except (IntegrityError, DataError):
         return None
-
-
-def work(database: Database) -> None:
-    """One turn of an executor: claim, run, hand in."""
-    order = Order(
-        WORKER, Band(), "token", 10, 10, None, lambda name: find_task(name) is not None, (GOOD,)
-    )
-    reply = exchange(database, Request(order=order), Retention())
-    assert reply.claim_error is None
-    surroundings = Surroundings(database, "worker", Retention())
-    ended = [Execution(claimed, surroundings).run().finished for claimed in reply.claimed]
-    handed_in = exchange(database, Request(ended), Retention())
-    assert handed_in.ours == {claimed.id for claimed in reply.claimed}
 
 
 def keep_house(database: Database) -> None:
