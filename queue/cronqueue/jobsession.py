@@ -94,7 +94,7 @@ class _SqliteSession:
 
     def finish(self, finished: Finished, retention: Retention) -> bool:
         try:
-            # To SQLAlchemy a transaction is open since the first read; to SQLite it begins here.
+            # To SQLAlchemy a transaction is open since the first statement; to SQLite it begins here.
             connection = self.session.connection()
             connection.exec_driver_sql("PRAGMA query_only = OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -103,6 +103,8 @@ class _SqliteSession:
             ours = bool(finish(self._database, connection, [finished], retention))
             if ours:
                 self.session.commit()
+                # The transaction was open before the session joined it, so it leaves the end to us.
+                self._connection.commit()
             return ours
         finally:
             self.abandon()
