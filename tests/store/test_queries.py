@@ -35,7 +35,7 @@ def test_due_jobs_come_in_the_order_in_which_they_will_run(database: Database) -
     low = add(database, run_at=NOW - 9 * MINUTE)
     later = add(database, run_at=NOW - MINUTE, priority=5)
     sooner = add(database, run_at=NOW - 2 * MINUTE, priority=5)
-    add(database, run_at=NOW + MINUTE, priority=9)
+    add(database, run_at=NOW + 60 * MINUTE, priority=9)
     add(database, run_at=NOW - MINUTE, expires_at=NOW - MINUTE)
     assert listed(database, Filter(due=True)) == [sooner, later, low]
     assert listed(database, Filter(states=("queued",)))[1:4] == [sooner, later, low]
