@@ -71,16 +71,16 @@ def use_database(database: Database | None) -> None:
 
 @contextmanager
 def overridden(database: Database) -> Iterator[None]:
-    """This database, whose schema is known to fit, for a while; then what was before."""
-    global _database, _schema_checked
+    """This database, whose schema is known to fit, and its clock for a while; then what was before."""
+    global _database, _schema_checked, _foreign
     with _lock:
-        before = (_database, _schema_checked)
-        _database, _schema_checked = database, True
+        before = (_database, _schema_checked, _foreign)
+        _database, _schema_checked, _foreign = database, True, WeakKeyDictionary()
     try:
         yield
     finally:
         with _lock:
-            _database, _schema_checked = before
+            _database, _schema_checked, _foreign = before
 
 
 def get_database() -> Database:
@@ -103,7 +103,8 @@ def database_of(engine: Engine) -> Database:
         if _database is not None and _database.engine.dialect is dialect:
             return _database
         if dialect not in _foreign:
-            _foreign[dialect] = Database(engine=engine)
+            clock = None if _database is None else _database.clock
+            _foreign[dialect] = Database(engine=engine, clock=clock)
         return _foreign[dialect]
 
 

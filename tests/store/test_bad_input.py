@@ -15,8 +15,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cronqueue import Discard, Retry, Snooze, enqueue, enqueue_many, hook, job, register_type
-from cronqueue.errors import CronqueueError, DefinitionError
+from cronqueue import (
+    Discard,
+    Retry,
+    Snooze,
+    Worker,
+    enqueue,
+    enqueue_many,
+    hook,
+    job,
+    register_type,
+)
+from cronqueue.errors import ConfigurationError, CronqueueError, DefinitionError
 from cronqueue.testing import SchedQueue
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -324,6 +334,11 @@ def test_a_declaration_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(DefinitionError, match=message):
         declare()
+
+
+def test_a_worker_with_a_setting_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'concurency'; did you mean 'concurrency'"):
+        Worker(concurency=3)
 
 
 @pytest.mark.parametrize("wrong", ["soon", -1, NAN, INFINITY, None, [5], "1e5"], ids=repr)

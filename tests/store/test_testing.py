@@ -1,9 +1,12 @@
 """`sched_queue`: what a program's own tests see of the queue."""
 
 import asyncio
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
 
 from cronqueue import Retry, Snooze, current_job, enqueue, job
 from cronqueue.testing import SchedQueue
@@ -103,6 +106,24 @@ def test_a_coroutine_runs_also_where_the_test_is_one(sched_queue: SchedQueue) ->
         return sched_queue.drain()[0].result
 
     assert asyncio.run(story()) == 7
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_what_joins_a_users_transaction_runs_after_its_commit(
+    sched_queue: SchedQueue, inline: bool
+) -> None:
+    engine = create_engine(sched_queue.database.url)
+    sched_queue.advance("1h")
+    with sched_queue.inline() if inline else nullcontext(), Session(engine) as session:
+        made = greet.options(session=session).enqueue("you")
+        assert made.run_at == sched_queue.now
+        assert sched_queue.jobs() == []
+        session.commit()
+    assert made.refresh().state == ("succeeded" if inline else "queued")
+    assert len(sched_queue.drain()) == int(not inline)
+    with Session(sched_queue.database.engine) as session, session.begin():
+        assert greet.options(session=session).enqueue("you").run_at == sched_queue.now
+    engine.dispose()
 
 
 def test_a_task_that_enqueues_itself_is_stopped(

@@ -33,3 +33,13 @@ def test_importing_a_package_loads_neither_sqlalchemy_nor_croniter(package: str)
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("absent", ["greenlet", "psycopg"])
+def test_the_library_needs_none_of_its_extras(absent: str) -> None:
+    program = (
+        f"import sys; sys.modules[{absent!r}] = None\n"
+        "import cronqueue\n"
+        "for name in cronqueue.__all__: getattr(cronqueue, name)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
