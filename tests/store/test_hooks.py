@@ -36,6 +36,18 @@ def other() -> None: ...
 
 
 @pytest.fixture
+def sched_database_url(request: pytest.FixtureRequest) -> str:
+    """Hooks know no database; the tests that name one are of their transactions."""
+    url: str = request.getfixturevalue(getattr(request, "param", "sqlite_url"))
+    return url
+
+
+on_each_database = pytest.mark.parametrize(
+    "sched_database_url", ["sqlite_url", "postgres_url"], indirect=True
+)
+
+
+@pytest.fixture
 def called() -> list[Any]:
     """What the hooks around `act` were called with, in order."""
     seen: list[Any] = []
@@ -173,6 +185,7 @@ def test_an_executor_tells_when_it_starts_and_stops() -> None:
     assert seen == ["start", "stop"]
 
 
+@on_each_database
 def test_enqueue_is_called_once_for_each_new_job_also_in_bulks(sched_queue: SchedQueue) -> None:
     seen: list[tuple[int, bool]] = []
     hook("enqueue", task=act)(lambda made: seen.append((made.id, made.created)))
@@ -182,6 +195,7 @@ def test_enqueue_is_called_once_for_each_new_job_also_in_bulks(sched_queue: Sche
     assert seen == [(each, True) for each in (one.id, bulk.ids[0], bulk.ids[3])]
 
 
+@on_each_database
 def test_enqueue_is_called_in_the_callers_transaction(sched_queue: SchedQueue) -> None:
     hook("enqueue", task=act)(lambda made: other.options(key="follows").enqueue())
     engine = create_engine(sched_queue.database.url)
@@ -195,6 +209,7 @@ def test_enqueue_is_called_in_the_callers_transaction(sched_queue: SchedQueue) -
     assert [made.task for made in sched_queue.jobs()] == ["hooks.act", "hooks.other"]
 
 
+@on_each_database
 def test_what_a_hook_enqueues_does_not_wait_for_its_own_transaction(
     sched_queue: SchedQueue,
 ) -> None:
