@@ -34,6 +34,11 @@ def source_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.py") if path.name[0] not in "_.")
 
 
+def fingerprint(folder: Path) -> tuple[tuple[object, ...], ...]:
+    """Changes when a file of the folder does, or who may write it; helpers that begin with `_` count too."""
+    return tuple(filter(None, map(_status, [folder, *sorted(folder.glob("*.py"))])))
+
+
 def import_folder(folder: Path, package: str = "schedules") -> tuple[Fault, ...]:
     """Execute every file of `folder` as the module `<package>.<stem>`; returns what went wrong."""
     _make_package(folder, package)
@@ -47,6 +52,16 @@ def import_modules(names: Iterable[str]) -> tuple[Fault, ...]:
     """Import the modules; returns what went wrong."""
     faults = (_attempt(name, partial(importlib.import_module, name)) for name in names)
     return tuple(fault for fault in faults if fault)
+
+
+def _status(path: Path) -> tuple[object, ...] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    # The time of a folder changes with anything in it, caches included.
+    times = () if path.suffix != ".py" else (status.st_mtime_ns, status.st_size, status.st_ino)
+    return (path.name, status.st_mode, *times)
 
 
 def _make_package(folder: Path, package: str) -> None:

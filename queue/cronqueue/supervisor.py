@@ -24,7 +24,7 @@ from cronqueue.children import Child, start_child
 from cronqueue.clock import boottime
 from cronqueue.database import Database, is_outage
 from cronqueue.executor import ExecutorSpec, first_line
-from cronqueue.imports import source_files
+from cronqueue.imports import fingerprint
 from cronqueue.processes import start_context
 from cronqueue.registration import sign_off
 from cronqueue.settings import Settings
@@ -217,7 +217,7 @@ class Supervisor:
         if now < watch.look_at or self._template.schedules is None:
             return
         watch.look_at = now + _FILES_PERIOD
-        seen = _fingerprint(self._template.schedules)
+        seen = fingerprint(Path(self._template.schedules))
         if watch.seen is None:
             watch.seen = seen
         elif seen != watch.seen:
@@ -336,17 +336,6 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         self._database.dispose()
         return 0 if self._aborted_by is None else 128 + self._aborted_by
-
-
-def _fingerprint(folder: str) -> Any:
-    found = []
-    for path in source_files(Path(folder)):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        found.append((str(path), status.st_mtime_ns, status.st_size))
-    return found
 
 
 def _in_words(settings: Settings) -> str:

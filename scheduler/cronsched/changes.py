@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cronqueue.imports import Fault
 from cronsched.definition import Definition
 from cronsched.manifest import Manifest
 
@@ -38,9 +39,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All of them, by name; and the schedules that would go but stay, with the reason."""
+    """All of them, by name; the schedules that would go but stay, with the reason; and what is refused."""
 
     changes: tuple[Change, ...] = ()
+    refused: tuple[Fault, ...] = ()
     kept: tuple[str, ...] = ()
     kept_because: str | None = None
 
@@ -58,21 +60,24 @@ def compare(
     """The difference between the files and the database.
 
     A file with a fault changes nothing of its own, and while there is one nothing is removed. What would
-    empty most of the calendar at once (a wrong path, an empty folder) removes nothing either.
+    empty most of the calendar at once (a wrong path, an empty folder) removes nothing either. A name that
+    belongs to the API is not taken over.
     """
     faulty = manifest.faulty_sources
+    declared = [each for each in manifest.schedules if each.source not in faulty]
+    refused = tuple(_of_the_api(declared, stored, manifest))
     changes = [
         change
-        for definition in manifest.schedules
-        if definition.source not in faulty
-        and (change := _change(definition, stored.get(definition.name))) is not None
+        for definition in declared
+        if (known := stored.get(definition.name)) is None or not _is_of_the_api(known)
+        if (change := _change(definition, known)) is not None
     ]
     removed = list(_removed(manifest, stored.values()))
     reason = None if allow_removals else _reason_to_keep(manifest, stored, len(removed))
     if reason is not None and removed:
-        return Changes(tuple(changes), tuple(each.name for each in removed), reason)
+        return Changes(tuple(changes), refused, tuple(each.name for each in removed), reason)
     changes += [Change("remove", each.name, each.source) for each in removed]
-    return Changes(tuple(sorted(changes, key=lambda change: change.name)))
+    return Changes(tuple(sorted(changes, key=lambda change: change.name)), refused)
 
 
 def _change(definition: Definition, known: Stored | None) -> Change | None:
@@ -85,19 +90,41 @@ def _change(definition: Definition, known: Stored | None) -> Change | None:
     return Change("change", definition.name, definition.source, definition)
 
 
+def _is_of_the_api(known: Stored) -> bool:
+    return known.is_active and known.source == "api"
+
+
+def _of_the_api(
+    declared: Iterable[Definition], stored: Mapping[str, Stored], manifest: Manifest
+) -> Iterable[Fault]:
+    for definition in declared:
+        known = stored.get(definition.name)
+        if known is not None and _is_of_the_api(known):
+            yield manifest.fault_of(
+                definition,
+                "was made through the API, which goes on owning it: give this one another name=",
+            )
+
+
 def _removed(manifest: Manifest, stored: Iterable[Stored]) -> Iterable[Stored]:
     declared = {definition.name for definition in manifest.schedules}
     for each in sorted(stored, key=lambda known: known.name):
-        if each.is_active and each.source != "api" and each.name not in declared:
+        if each.is_active and not _is_of_the_api(each) and each.name not in declared:
             yield each
 
 
 def _reason_to_keep(manifest: Manifest, stored: Mapping[str, Stored], removed: int) -> str | None:
     if not manifest.complete:
         return "a file has a fault: what it declares is not known"
-    active = sum(each.is_active and each.source != "api" for each in stored.values())
-    if not manifest.schedules and active >= 2:
+    ours = [each.source for each in stored.values() if each.is_active and each.source != "api"]
+    active, declaring = len(ours), [made.source for made in manifest.schedules]
+    if (active >= 2 and not declaring) or (_in_files(ours) >= 2 and not _in_files(declaring)):
         return "the files declare nothing at all: a wrong folder?"
     if active >= _FEW and removed * 2 > active:
         return f"{removed} of {active} schedules would go at once"
     return None
+
+
+def _in_files(sources: Iterable[str]) -> int:
+    """How many of the sources are files of the folder; the others are modules."""
+    return sum(source.endswith(".py") for source in sources)

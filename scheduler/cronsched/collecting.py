@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from cronqueue.imports import Fault
 from cronsched.definition import Definition
@@ -22,6 +23,8 @@ class Place:
     source: str
     file: str
     line: int | None
+    # The module's names: another dict where a file is executed again.
+    namespace: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.file if self.line is None else f"{self.file}:{self.line}"
@@ -50,7 +53,7 @@ class Collector:
     def clashes(self, name: str, place: Place) -> bool:
         """Whether the name is declared already: a fault at both places, each of which names the other."""
         first = self.places.get(name)
-        if first is None:
+        if first is None or _is_again(first, place):
             return False
         for here, there in ((first, place), (place, first)):
             self.fault(
@@ -99,7 +102,7 @@ def calling_place() -> Place:
     for frame in callers:
         file = _active.file_of_folder(frame.f_code.co_filename) if _active else None
         if file is not None:
-            return Place(file.name, str(file), frame.f_lineno)
+            return Place(file.name, str(file), frame.f_lineno, frame.f_globals)
     if not callers:
         return Place("api", "api", None)
     nearest = callers[0]
@@ -108,6 +111,11 @@ def calling_place() -> Place:
 
 
 _active: Collector | None = None
+
+
+def _is_again(first: Place, place: Place) -> bool:
+    """Whether a file that failed when another one imported it is executed a second time."""
+    return first == place and first.namespace is not place.namespace
 
 
 def _user_frames(frame: FrameType | None) -> Iterator[FrameType]:

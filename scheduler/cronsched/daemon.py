@@ -1,8 +1,8 @@
 """The daemon: reads the schedule files, applies what has changed, keeps the future written.
 
-    1. load the files in a fresh process, apply them
-    2. turn: load again what has changed and been quiet for two seconds · top up · say that we are there
-    3. TERM or INT ends it; what is written runs without it
+    1. turn: say that we are there · top up · load the files in a fresh process and apply them, at the
+       start, on HUP, and when they have changed and been quiet for two seconds
+    2. TERM or INT ends it; what is written runs without it
 
 It executes nothing of the user's in its own process. Any number of daemons may run.
 """
@@ -21,12 +21,12 @@ from typing import Any
 
 from cronqueue import schema
 from cronqueue.database import Database, is_outage, read_now
-from cronqueue.imports import source_files
+from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
 from cronsched.loader import load_in_child
 from cronsched.manifest import Manifest
-from cronsched.manifests import may_apply, put_in_force
+from cronsched.manifests import is_alone, may_apply, put_in_force
 from cronsched.materializer import next_refill, top_up
 from cronsched.reconcile import Plan, apply
 
@@ -81,11 +81,11 @@ class Daemon:
         return 0
 
     def run_once(self) -> int:
-        """Load, apply, write what is due to be written; returns 1 if a file has a fault."""
-        done = self.load_and_apply()
+        """Write what is due to be written, load, apply; returns 1 if a file has a fault."""
         top_up(self._database, self._settings)
+        done = self.load_and_apply()
         self._database.dispose()
-        return 1 if done is not None and done.manifest.faults else 0
+        return 1 if done is not None and done.faults else 0
 
     def stop(self) -> None:
         """End at the next occasion."""
@@ -96,30 +96,30 @@ class Daemon:
         self._reload = True
 
     def turn(self, now: float) -> None:
-        """Do what is due. Raises what the database raises."""
-        self._watch(now)
-        if self._reload:
-            self._reload = False
-            self.load_and_apply()
-            self._pass_at = now
+        """Do what is due. Raises what the database raises.
+
+        What is written ahead comes first: it does not depend on files that may be slow, or never load.
+        """
+        if now >= self._heartbeat_at:
+            self._say_so(now)
         if now >= self._pass_at:
             self._top_up(now)
-        if now >= self._heartbeat_at:
-            presence = Presence(
-                self._id, "daemon", self._name, os.getpid(), "running", self._settings
-            )
-            heartbeat(self._database, [presence])
-            self._heartbeat_at = now + HEARTBEAT_PERIOD
+        self._watch(now)
+        if self._reload:
+            self._load_again(now)
 
     def load_and_apply(self) -> Plan | None:
         """Load the files in a fresh process and apply them; None when other files are in force."""
-        self._seen = self._fingerprint()
+        self._seen = fingerprint(self._options.folder)
         manifest = self.load()
+        if self._stop.is_set():
+            return None
         for fault in manifest.faults:
             log.error("%s", fault)
         if manifest.faults:
             log.error("what the faulty files declare stays as it was; nothing is removed")
-        if not may_apply(self._database, manifest, self._brought):
+        alone = is_alone(self._database, self._id, self._settings.takeover_after)
+        if not may_apply(self._database, manifest, self._brought, is_alone=alone):
             if not self._is_follower:
                 log.warning("newer schedule files are in force: this daemon only tops up")
             self._is_follower = True
@@ -134,7 +134,11 @@ class Daemon:
     def load(self) -> Manifest:
         """What the files declare now."""
         return load_in_child(
-            self._options.folder, self._settings.imports, tz=self._settings.tz, missing_ok=True
+            self._options.folder,
+            self._settings.imports,
+            tz=self._settings.tz,
+            missing_ok=True,
+            stop=self._stop,
         )
 
     def _turn_safely(self) -> float:
@@ -143,7 +147,6 @@ class Daemon:
             self.turn(time.monotonic())
         except Exception as error:
             self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            self._reload = self._reload or self._brought is None
             if is_outage(error):
                 log.warning("the database is away, next try in %.1f s: %s", self._pause, error)
             else:
@@ -153,12 +156,28 @@ class Daemon:
         due = min(self._look_at, self._pass_at, self._heartbeat_at)
         return max(due - time.monotonic(), 0.0)
 
+    def _say_so(self, now: float) -> None:
+        presence = Presence(self._id, "daemon", self._name, os.getpid(), "running", self._settings)
+        heartbeat(self._database, [presence])
+        self._heartbeat_at = now + HEARTBEAT_PERIOD
+
+    def _load_again(self, now: float) -> None:
+        self._reload = False  # before the files are read, so that a HUP meanwhile counts
+        try:
+            done = self.load_and_apply()
+        except BaseException:
+            self._reload = True
+            raise
+        if done is not None and done.is_unfinished:
+            self._changed_at = now
+        self._pass_at = now
+
     def _watch(self, now: float) -> None:
         """Files that have changed are loaded once they have been quiet for a while."""
         if now < self._look_at:
             return
         self._look_at = now + LOOK_PERIOD
-        seen = self._fingerprint()
+        seen = fingerprint(self._options.folder)
         if self._seen is not None and seen != self._seen:
             self._seen, self._changed_at = seen, now
         elif self._changed_at is not None and now - self._changed_at >= SETTLE:
@@ -181,16 +200,6 @@ class Daemon:
             wait = (due - read_now(self._database, connection)).total_seconds()
         return min(max(wait, 0.05), PASS_PERIOD)
 
-    def _fingerprint(self) -> Any:
-        found = []
-        for path in source_files(self._options.folder):
-            try:
-                status = path.stat()
-            except OSError:
-                continue
-            found.append((path.name, status.st_mtime_ns, status.st_size))
-        return found
-
     def _leave(self) -> None:
         try:
             sign_off(self._database, [self._id])
@@ -212,6 +221,8 @@ def _tell(done: Plan) -> None:
             sum(effect.added for effect in done.effects),
             sum(effect.cancelled for effect in done.effects),
         )
+    for fault in done.refused:
+        log.error("%s", fault)
     if done.changes.kept:
         log.error(
             "not removed, because %s: %s", done.changes.kept_because, ", ".join(done.changes.kept)

@@ -91,7 +91,7 @@ def write_backfill(
             {**_key(each), **_payload(each.job), "batch_id": each.job.batch_id} for each in chunk
         ]
         shape = _rows(database, _KEYS | _PAYLOAD | {"batch_id": "text"})
-        statement = _REOPEN.format(rows=shape, args=_args(database))
+        statement = _REOPEN.format(rows=shape, **_jsons(database))
         bound = _bound(database, statement, "planned_for")
         reopened = _returned(database, connection, bound, rows, database.now_parameter())
         had = {(row.schedule, row.planned_for): row.id for row in reopened}
@@ -134,9 +134,7 @@ def read_written(
 def amend(database: Database, connection: Connection, jobs: Mapping[int, NewJob]) -> int:
     """Give waiting jobs what their schedule says now; returns how many still waited."""
     rows = [{"id": job_id, **_payload(job)} for job_id, job in jobs.items()]
-    statement = _bound(
-        database, _AMEND.format(rows=_rows(database, _PAYLOAD), args=_args(database))
-    )
+    statement = _bound(database, _AMEND.format(rows=_rows(database, _PAYLOAD), **_jsons(database)))
     return sum(
         len(_returned(database, connection, statement, chunk, database.now_parameter()))
         for chunk in _chunks(rows)
@@ -176,6 +174,13 @@ def renumber(database: Database, connection: Connection, revisions: Mapping[str,
         connection.execute(statement, {"rows": json.dumps(chunk)} | database.now_parameter())
 
 
+def names_of(database: Database) -> str:
+    """The query of the names that the parameter `names` holds as JSON."""
+    if database.is_postgresql:
+        return "SELECT json_array_elements_text(CAST(:names AS json))"
+    return "SELECT value FROM json_each(:names)"
+
+
 _KEYS = {"schedule": "text", "planned_for": "timestamptz"}
 _PAYLOAD = {
     "id": "bigint",
@@ -189,6 +194,7 @@ _PAYLOAD = {
     "expires_at": "timestamptz",
     "held_reason": "text",
     "guard": "text",
+    "tags": "text",
 }
 _INSERT = """
 INSERT INTO sched_occurrences (schedule, planned_for, revision, utc_offset)
@@ -210,7 +216,8 @@ _REVIVE = """
 UPDATE sched_jobs SET state = CASE WHEN new.held_reason IS NULL THEN 'queued' ELSE 'held' END,
     held_reason = new.held_reason, task = new.task, args = {args}, queue = new.queue,
     priority = new.priority, max_attempts = new.max_attempts, timeout = new.timeout, run_at = new.run_at,
-    expires_at = new.expires_at, reason = NULL, finished_at = NULL, pinned = {no}, updated_at = {{now}},
+    expires_at = new.expires_at, tags = {tags},
+    reason = NULL, finished_at = NULL, pinned = {no}, updated_at = {{now}},
     guard = new.guard, gated = (new.guard IS NOT NULL)
 FROM {rows}
 WHERE sched_jobs.id = new.id AND state = 'cancelled' AND attempts = 0 AND reason IN {by_plan}
@@ -219,7 +226,8 @@ RETURNING sched_jobs.id
 _AMEND = """
 UPDATE sched_jobs SET task = new.task, args = {args}, queue = new.queue,
     priority = new.priority, max_attempts = new.max_attempts, timeout = new.timeout, run_at = new.run_at,
-    expires_at = new.expires_at, updated_at = {{now}},
+    expires_at = new.expires_at, tags = {tags},
+    updated_at = {{now}},
     guard = new.guard, gated = (new.guard IS NOT NULL)
 FROM {rows}
 WHERE sched_jobs.id = new.id AND slot IS NULL AND state IN ('queued', 'held') AND attempts = 0 AND NOT pinned
@@ -396,7 +404,7 @@ def _requeue(
     rows = [{"id": job_id, **_payload(each.job)} for job_id, each in jobs.items()]
     statement = _REVIVE.format(
         rows=_rows(database, _PAYLOAD),
-        args=_args(database),
+        **_jsons(database),
         by_plan=BY_PLAN,
         no=_no(database),
     )
@@ -436,6 +444,7 @@ def _payload(job: NewJob) -> dict[str, Any]:
         "expires_at": None if job.expires_at is None else to_text(job.expires_at),
         "held_reason": job.held_reason,
         "guard": job.guard,
+        "tags": job.tags_json,
     }
 
 
@@ -450,14 +459,11 @@ def _rows(database: Database, shape: Mapping[str, str]) -> str:
 
 def _bound(database: Database, statement: str, *instants: str) -> TextClause | TextualSelect:
     """The statement in this database's words; the named columns come back as times."""
-    postgresql = database.is_postgresql
-    elements = "SELECT json_array_elements_text(CAST(:{0} AS json))"
     numbers = "SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS each(value)"
-    values = "SELECT value FROM json_each(:{0})"
     sql = statement.format(
         now=database.now_sql,
-        names=(elements if postgresql else values).format("names"),
-        ids=numbers if postgresql else values.format("ids"),
+        names=names_of(database),
+        ids=numbers if database.is_postgresql else "SELECT value FROM json_each(:ids)",
         no=_no(database),
     )
     if not instants:
@@ -475,8 +481,10 @@ def _returned(
     return connection.execute(statement, {"rows": json.dumps(rows), **parameters}).all()
 
 
-def _args(database: Database) -> str:
-    return "CAST(new.args AS json)" if database.is_postgresql else "new.args"
+def _jsons(database: Database) -> dict[str, str]:
+    """The columns that hold JSON."""
+    form = "CAST(new.{} AS json)" if database.is_postgresql else "new.{}"
+    return {column: form.format(column) for column in ("args", "tags")}
 
 
 def _no(database: Database) -> str:

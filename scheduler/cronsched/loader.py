@@ -15,8 +15,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 from cronqueue.imports import Fault, import_folder, import_modules, source_files
 from cronsched.collecting import Collector, collecting
@@ -26,6 +29,8 @@ PACKAGE = "schedules"
 CHILD_TIMEOUT = timedelta(seconds=60)
 # The child ends itself at the timeout and says where it hangs; this is for one that cannot even do that.
 _GRACE_SECONDS = 5.0
+# How soon a child is noticed that is not wanted any more.
+_LOOK_SECONDS = 0.2
 _WORLD_WRITABLE = 0o002
 # What faulthandler prints of a child that hangs or crashes: the innermost call comes first.
 _TIMED_OUT = "Timeout ("
@@ -66,10 +71,12 @@ def load_in_child(
     tz: str = "UTC",
     missing_ok: bool = False,
     timeout: timedelta = CHILD_TIMEOUT,
+    stop: Event | None = None,
 ) -> Manifest:
     """`load` in a fresh interpreter with this one's working directory and module path.
 
-    A crash and a timeout become faults. What the files print goes nowhere.
+    A crash and a timeout become faults. What the files print goes nowhere. When `stop` is set meanwhile,
+    the loading ends with a fault that says so.
     """
     with tempfile.TemporaryDirectory(prefix="cronsched-") as scratch:
         result, output = Path(scratch, "manifest.json"), Path(scratch, "output")
@@ -77,12 +84,12 @@ def load_in_child(
         command += ["--result", str(result), "--tz", tz, "--timeout", str(timeout.total_seconds())]
         if missing_ok:
             command.append("--missing-ok")
-        ending = _run(command, output, timeout.total_seconds() + _GRACE_SECONDS)
+        longest = timeout.total_seconds() + _GRACE_SECONDS
+        ending = _run(command, output, longest, stop or Event())
         if ending == 0 and result.exists():
             return Manifest.from_json(result.read_text("utf-8"))
         printed = output.read_text("utf-8", "replace")
-    fault = _fault_of_child(Path(folder), ending, printed, timeout)
-    return make_manifest((), [fault], _sources(Path(folder), (), Collector()))
+    return make_manifest((), [_fault_of_child(Path(folder), ending, printed, timeout)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -99,9 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     faulthandler.enable()
     faulthandler.dump_traceback_later(chosen.timeout, exit=True)
+    pid = os.getpid()
     manifest = load(chosen.folder, chosen.modules, tz=chosen.tz, missing_ok=chosen.missing_ok)
-    Path(chosen.result).write_text(manifest.to_json(), "utf-8")
-    sys.stdout.flush()
+    if os.getpid() == pid:  # a file may fork, and its child comes out here as well
+        Path(chosen.result).write_text(manifest.to_json(), "utf-8")
     # Threads that the files have started must not keep us.
     os._exit(0)
 
@@ -123,13 +131,23 @@ def _unusable(folder: Path, missing_ok: bool) -> Iterable[Fault]:
             "is not a folder: SCHED_SCHEDULES names the folder of the schedule files",
         )
         return
+    if not os.access(folder, os.R_OK | os.X_OK):
+        yield Fault(str(folder), None, f"cannot be read: chmod u+rx {folder}")
     for path in (folder, *source_files(folder)):
-        if os.name == "posix" and path.stat().st_mode & _WORLD_WRITABLE:
+        if os.name == "posix" and _mode(path) & _WORLD_WRITABLE:
             yield Fault(
                 str(path),
                 None,
                 f"anybody may write it, so nothing here is executed: chmod o-w {path}",
             )
+
+
+def _mode(path: Path) -> int:
+    """Its permissions; none where there is nothing: loading it tells of that."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
 
 
 def _forget_package() -> None:
@@ -156,8 +174,9 @@ def _sources(folder: Path, modules: Iterable[str], collector: Collector) -> list
     return files
 
 
-def _run(command: list[str], output: Path, timeout: float) -> int | None:
+def _run(command: list[str], output: Path, timeout: float, stop: Event) -> int | None:
     """The exit code; None where the child had to be ended."""
+    until = monotonic() + timeout
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with output.open("wb") as printed:
         # A session of its own, so that what the files have started ends with it.
@@ -170,9 +189,10 @@ def _run(command: list[str], output: Path, timeout: float) -> int | None:
             start_new_session=True,
         )
         try:
-            return child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
+            while child.poll() is None and monotonic() < until and not stop.is_set():
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(_LOOK_SECONDS)
+            return child.poll()
         finally:
             _end(child)
 

@@ -39,6 +39,12 @@ class Manifest:
         names = {source.path: source.name for source in self.sources}
         return frozenset(names.get(fault.file, fault.file) for fault in self.faults)
 
+    def fault_of(self, definition: Definition, message: str) -> Fault:
+        """What is wrong with a declaration, at its place."""
+        paths = {source.name: source.path for source in self.sources}
+        file = paths.get(definition.source, definition.source)
+        return Fault(file, definition.line, f"schedule {definition.name!r} {message}")
+
     @property
     def hash(self) -> str:
         """Equal for files that mean the same, wherever in them the declarations stand."""

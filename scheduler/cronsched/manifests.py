@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sqlalchemy import Connection, text
 
 from cronqueue.database import Database, read_now
 from cronsched.manifest import Manifest
 
 
-def may_apply(database: Database, manifest: Manifest, brought: str | None) -> bool:
+def may_apply(
+    database: Database, manifest: Manifest, brought: str | None, *, is_alone: bool = False
+) -> bool:
     """Whether a daemon with these files may apply them.
 
     Files that were never seen win. Files that were seen before and are not in force any more belong to a
-    daemon that was left behind: it follows. Unless it brought (`brought`) what is in force itself: then
-    somebody edits on one machine, and undoes.
+    daemon that was left behind: it follows. Unless it brought (`brought`) what is in force itself, or is
+    the only one there is: then somebody edits on one machine, and undoes.
     """
+    if is_alone:
+        return True
     with database.snapshot() as connection:
         statement = "SELECT hash, in_force_since, in_force_until FROM sched_manifests"
         rows = {row.hash: row for row in connection.execute(text(statement))}
     in_force = next((each for each, row in rows.items() if _is_in_force(row)), None)
     return manifest.hash not in rows or in_force in (None, manifest.hash, brought)
+
+
+def is_alone(database: Database, daemon: str, silence: timedelta) -> bool:
+    """Whether all other daemons have stopped, or have not been heard of for this long."""
+    statement = text(
+        "SELECT 1 FROM sched_workers WHERE kind = 'daemon' AND id <> :daemon AND heartbeat_at > :since"
+    )
+    with database.snapshot() as connection:
+        since = database.moment(read_now(database, connection) - silence)
+        found = connection.execute(statement, {"daemon": daemon, "since": since}).first()
+    return found is None
 
 
 def put_in_force(database: Database, manifest: Manifest) -> None:

@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Row, text
 from cronqueue import wakeup
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
-from cronqueue.errors import CronqueueError
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
 from cronsched.ledger import NewOccurrence, new_job, read_ahead, write
@@ -41,10 +40,15 @@ class TopUp:
 
 
 def top_up(database: Database, settings: Settings) -> TopUp:
-    """Write on every schedule of which a tenth of the range ahead is used up."""
-    total = TopUp()
+    """Write on every schedule of which a tenth of the range ahead is used up.
+
+    What becomes due meanwhile is left to the next pass, so that a pass ends however much there is to do.
+    """
+    total, until = TopUp(), database.server_now()
     while True:
-        part = database.write(lambda connection: _top_up_batch(database, connection, settings))
+        part = database.write(
+            lambda connection: _top_up_batch(database, connection, settings, until)
+        )
         total = TopUp(
             total.schedules + part.schedules, total.jobs + part.jobs, total.faults + part.faults
         )
@@ -85,16 +89,18 @@ def move_cursors(
 
 _REFILLABLE = """
 SELECT name, definition, revision, materialized_until, paused_at, paused_until FROM sched_schedules
-WHERE state = 'active' AND refill_at <= {now} ORDER BY refill_at LIMIT :limit {lock}
+WHERE state = 'active' AND refill_at <= :until ORDER BY refill_at LIMIT :limit {lock}
 """
 _MOVE = """
 UPDATE sched_schedules SET materialized_until = :until, refill_at = :refill_at WHERE name = :name
 """
 
 
-def _top_up_batch(database: Database, connection: Connection, settings: Settings) -> TopUp:
+def _top_up_batch(
+    database: Database, connection: Connection, settings: Settings, until: datetime
+) -> TopUp:
     now = read_now(database, connection)
-    rows = _refillable(database, connection)
+    rows = _refillable(database, connection, until)
     ahead = read_ahead(database, connection, [row.name for row in rows], now)
     new: list[NewOccurrence] = []
     cursors: list[tuple[str, datetime, datetime]] = []
@@ -104,7 +110,7 @@ def _top_up_batch(database: Database, connection: Connection, settings: Settings
             definition = Definition.from_json(row.definition)
             horizon = definition.horizon or settings.horizon
             extension = extend(definition, row.materialized_until, now, ahead[row.name], horizon)
-        except (CronqueueError, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # whatever stands in that row, the others go on
             faults.append(f"schedule {row.name} cannot be computed from the database: {error}")
             cursors.append((row.name, row.materialized_until, now + FAULT_PAUSE))
             continue
@@ -115,12 +121,12 @@ def _top_up_batch(database: Database, connection: Connection, settings: Settings
     return TopUp(len(rows), jobs, tuple(faults))
 
 
-def _refillable(database: Database, connection: Connection) -> Sequence[Row[Any]]:
+def _refillable(database: Database, connection: Connection, until: datetime) -> Sequence[Row[Any]]:
     lock = "FOR UPDATE SKIP LOCKED" if database.is_postgresql else ""
-    statement = text(_REFILLABLE.format(now=database.now_sql, lock=lock)).columns(
+    statement = text(_REFILLABLE.format(lock=lock)).columns(
         materialized_until=Instant(), paused_at=Instant(), paused_until=Instant()
     )
-    return connection.execute(statement, {"limit": BATCH} | database.now_parameter()).all()
+    return connection.execute(statement, {"limit": BATCH, "until": database.moment(until)}).all()
 
 
 def occurrences(

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, islice
+from itertools import chain, islice, pairwise, takewhile
 
 from cronqueue.columns import LATEST
 from cronsched.definition import Definition
@@ -157,6 +157,12 @@ def revise(
     )
 
 
+def owed(definition: Definition, cursor: datetime, now: datetime) -> Iterator[Planned]:
+    """What a schedule that is behind has not written yet of the time up to now."""
+    instants = _after(definition, cursor, _search_end(cursor, now))
+    return takewhile(lambda each: each.planned_for <= now, _planned(definition, instants))
+
+
 def upcoming(definition: Definition, after: datetime, count: int) -> tuple[Planned, ...]:
     """The next occurrences strictly after a moment, with the times at which they become due."""
     instants = _after(definition, after, _search_end(after, after))
@@ -213,11 +219,12 @@ def _refill_at(
     return max(min(by_range, by_count), now + _SECOND)
 
 
-def _planned(definition: Definition, instants: Sequence[datetime]) -> Iterator[Planned]:
+def _planned(definition: Definition, instants: Iterable[datetime]) -> Iterator[Planned]:
     """With their due times; what follows each bounds its jitter."""
-    for instant, following in zip(instants, [*instants[1:], None], strict=True):
-        offset = utc_offset(definition.tz, instant).total_seconds()
-        yield Planned(instant, definition.run_at(instant, following), int(offset))
+    for instant, following in pairwise(chain(instants, [None])):
+        if instant is not None:  # only the last one is None, and it comes second
+            offset = utc_offset(definition.tz, instant).total_seconds()
+            yield Planned(instant, definition.run_at(instant, following), int(offset))
 
 
 def _beyond(

@@ -3,20 +3,26 @@
 One transaction for each source file, with one `now`. Locks are taken in the order source, schedules, jobs; a
 job that somebody is changing at this moment is left alone. An edit never makes anything run by itself: what
 was due stays due, and everything else is decided for times after now.
+
+What cannot be carried out is refused and said; it stops nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
 
 from cronqueue import wakeup
 from cronqueue.columns import Instant
-from cronqueue.database import Database, read_now
+from cronqueue.database import Database, is_outage, read_now
+from cronqueue.imports import Fault
 from cronqueue.settings import Settings
 from cronsched.changes import Change, Changes, Kind, Stored, compare
 from cronsched.cronexpr import croniter_major
@@ -25,6 +31,7 @@ from cronsched.ledger import (
     amend,
     cancel,
     find_removable,
+    names_of,
     new_job,
     read_written,
     renumber,
@@ -32,12 +39,27 @@ from cronsched.ledger import (
 )
 from cronsched.manifest import Manifest
 from cronsched.materializer import is_paused, move_cursors, occurrences
-from cronsched.planner import REMOVED, SUPERSEDED, Ahead, Extension, Revision, extend, revise
+from cronsched.planner import (
+    REMOVED,
+    SUPERSEDED,
+    Ahead,
+    Extension,
+    Revision,
+    extend,
+    owed,
+    revise,
+    upcoming,
+)
+
+log = logging.getLogger("cronsched.daemon")
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a change does to rows: occurrences written, kept and cancelled."""
+    """What a change does to rows: occurrences written, kept and cancelled.
+
+    `busy` ones were being changed by somebody else at that moment: the change is not finished.
+    """
 
     kind: Kind
     name: str
@@ -46,6 +68,7 @@ class Effect:
     added: int
     kept: int
     cancelled: int
+    busy: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +78,21 @@ class Plan:
     effects: tuple[Effect, ...]
     changes: Changes
     manifest: Manifest
+    refused: tuple[Fault, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         return not self.effects
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """What is wrong with the files, and what of them was refused."""
+        return (*self.manifest.faults, *self.refused)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it has to be applied again, because somebody else was at some of the rows."""
+        return any(effect.busy for effect in self.effects)
 
 
 def plan(
@@ -69,32 +103,45 @@ def plan(
         changes = compare(manifest, _stored(connection), allow_removals=allow_removals)
         now = read_now(database, connection)
         rows = _schedules(connection, [change.name for change in changes.changes], lock="")
-        run = _Run(database, connection, settings, now, rows, dry=True)
-        return Plan(tuple(run.carry_out(change) for change in changes.changes), changes, manifest)
+        run = _Run(database, connection, manifest, settings, now, rows, dry=True)
+        done, refused = run.carry_out_all(changes.changes)
+    return Plan(tuple(done), changes, manifest, (*changes.refused, *refused))
 
 
 def apply(
     database: Database, manifest: Manifest, settings: Settings, *, allow_removals: bool = False
 ) -> Plan:
-    """Carry out the difference, file by file; returns what was done."""
+    """Carry out the difference, file by file; returns what was done. Raises only for an outage."""
     with database.snapshot() as connection:
         changes = compare(manifest, _stored(connection), allow_removals=allow_removals)
     effects: list[Effect] = []
+    refused = list(changes.refused)
     for source in changes.by_source():
 
-        def work(connection: Connection, source: str = source) -> list[Effect]:
+        def work(connection: Connection, source: str = source) -> _Done:
             return _apply_source(database, connection, manifest, settings, source, allow_removals)
 
-        effects += database.write(work)
-    database.write(lambda connection: _record_sources(database, connection, manifest))
+        try:
+            done, not_done = database.write(work)
+        except Exception as error:  # what the database refuses of one file does not stop the others
+            if is_outage(error):
+                raise
+            log.error("%s could not be applied", source, exc_info=error)
+            done, not_done = [], [Fault(source, None, f"could not be applied: {error}")]
+        effects += done
+        refused += not_done
+    plan = Plan(
+        tuple(sorted(effects, key=lambda effect: effect.name)), changes, manifest, tuple(refused)
+    )
+    database.write(lambda connection: _record_sources(database, connection, plan))
     if effects:
         wakeup.notify(database)
-    return Plan(tuple(sorted(effects, key=lambda effect: effect.name)), changes, manifest)
+    return plan
 
 
 _STORED = "SELECT name, source, fingerprint, timing_hash, state FROM sched_schedules"
 _SCHEDULES = """
-SELECT name, source, definition, timing_hash, revision, state, paused_at, paused_until
+SELECT name, source, definition, timing_hash, revision, state, materialized_until, paused_at, paused_until
 FROM sched_schedules WHERE name IN ({names}) ORDER BY name {lock}
 """
 _ADD_SOURCE = "INSERT INTO sched_sources (name) VALUES (:name) ON CONFLICT (name) DO NOTHING"
@@ -107,6 +154,10 @@ ON CONFLICT (name) DO UPDATE SET
         ELSE sched_sources.content_hash END,
     applied_at = CASE WHEN excluded.fault IS NULL THEN excluded.applied_at ELSE sched_sources.applied_at END,
     fault = excluded.fault, fault_at = excluded.fault_at
+"""
+# Files that are gone, and the folder itself, have no fault any more.
+_FORGET_FAULTS = """
+UPDATE sched_sources SET fault = NULL, fault_at = NULL WHERE fault IS NOT NULL AND name NOT IN ({names})
 """
 _UPSERT = """
 INSERT INTO sched_schedules (name, source, definition, fingerprint, timing_hash, payload_hash, revision,
@@ -132,21 +183,42 @@ class _Run:
 
     database: Database
     connection: Connection
+    manifest: Manifest
     settings: Settings
     now: datetime
     rows: Mapping[str, Row[Any]]
     dry: bool
 
-    def carry_out(self, change: Change) -> Effect:
+    def carry_out_all(self, changes: Iterable[Change]) -> _Done:
+        """Each of them; one whose times cannot be computed is refused."""
+        effects: list[Effect] = []
+        refused: list[Fault] = []
+        for change in changes:
+            definition = change.definition
+            fault = None if definition is None else self._incomputable(definition)
+            if fault is None:
+                effects.append(self._carry_out(change))
+            else:
+                refused.append(fault)
+        return effects, refused
+
+    def _incomputable(self, definition: Definition) -> Fault | None:
+        try:
+            upcoming(definition, self.now, 1)
+        except Exception as error:  # a trigger may be the user's code
+            return self.manifest.fault_of(definition, f"has times that cannot be computed: {error}")
+        return None
+
+    def _carry_out(self, change: Change) -> Effect:
         row = self.rows.get(change.name)
-        before = None if row is None else Definition.from_json(row.definition)
+        before = None if row is None else _readable(row)
         if change.definition is None:
-            cancelled = self._remove(change.name, before)
-            return Effect(change.kind, change.name, before, None, 0, 0, cancelled)
+            cancelled, busy = self._remove(change.name, before)
+            return Effect(change.kind, change.name, before, None, 0, 0, cancelled, busy)
         if row is None:
             added = self._add(change.definition)
             return Effect(change.kind, change.name, None, change.definition, added, 0, 0)
-        revision = self._revise(change, row)
+        revision = self._revise(change, row, before)
         return Effect(
             change.kind,
             change.name,
@@ -155,6 +227,7 @@ class _Run:
             len(revision.add),
             len(revision.keep),
             len(revision.cancel),
+            len(revision.busy),
         )
 
     def _add(self, definition: Definition) -> int:
@@ -164,17 +237,19 @@ class _Run:
             self._write(definition, 1, extension, paused=False)
         return len(extension.occurrences)
 
-    def _revise(self, change: Change, row: Row[Any]) -> Revision:
+    def _revise(self, change: Change, row: Row[Any], before: Definition | None) -> Revision:
         definition = change.definition
         assert definition is not None
         name, lock = change.name, not self.dry
+        if before is not None and row.state == "active" and not self.dry:
+            self._write_owed(before, row)
         written = read_written(self.database, self.connection, [name], self.now, lock=lock)
         revision = revise(definition, written.get(name, []), self.now, self._horizon(definition))
         if self.dry:
             return revision
         is_retimed = row.timing_hash != definition.timing_hash or change.kind == "revive"
         number = row.revision + (1 if is_retimed else 0)
-        self._store(definition, number)
+        self._store(definition, number, is_finished=not revision.busy)
         superseded = [each.job_id for each in revision.cancel if each.job_id is not None]
         cancel(self.database, self.connection, superseded, SUPERSEDED)
         kept = {
@@ -189,22 +264,40 @@ class _Run:
         self._write(definition, number, extension, paused=is_paused(row, self.now))
         return revision
 
-    def _remove(self, name: str, before: Definition | None) -> int:
-        drain = before is not None and before.on_remove == "drain"
-        ids = find_removable(self.database, self.connection, [name], drain=drain, lock=not self.dry)
-        if not self.dry:
-            cancel(self.database, self.connection, ids, REMOVED)
-            self._execute(_RETIRE, {"name": name})
-        return len(ids)
+    def _write_owed(self, before: Definition, row: Row[Any]) -> None:
+        """What was due by the old definition while nobody wrote is due still."""
+        paused = is_paused(row, self.now)
+        try:
+            due = tuple(owed(before, row.materialized_until, self.now))
+        except Exception as error:  # a stored trigger that nobody can compute any more
+            log.warning("schedule %s: what it owed cannot be computed: %s", row.name, error)
+            return
+        extension = Extension(due, self.now, self.now)
+        new = occurrences(before, row.revision, extension, self.settings, paused)
+        write(self.database, self.connection, new)
 
-    def _store(self, definition: Definition, revision: int) -> None:
+    def _remove(self, name: str, before: Definition | None) -> tuple[int, int]:
+        """How many jobs were cancelled, and how many somebody else was at; with those it goes on."""
+        drain = before is not None and before.on_remove == "drain"
+        find = partial(find_removable, self.database, self.connection, [name], drain=drain)
+        ids = find(lock=not self.dry)
+        if self.dry:
+            return len(ids), 0
+        busy = set(find(lock=False)).difference(ids)
+        cancel(self.database, self.connection, ids, REMOVED)
+        if not busy:
+            self._execute(_RETIRE, {"name": name})
+        return len(ids), len(busy)
+
+    def _store(self, definition: Definition, revision: int, *, is_finished: bool = True) -> None:
+        """Write the definition; one that is not finished counts as changed the next time too."""
         self._execute(
             _UPSERT,
             {
                 "name": definition.name,
                 "source": definition.source,
                 "definition": definition.to_json(),
-                "fingerprint": definition.fingerprint,
+                "fingerprint": definition.fingerprint if is_finished else "",
                 "timing_hash": definition.timing_hash,
                 "payload_hash": definition.payload_hash,
                 "revision": revision,
@@ -230,6 +323,9 @@ class _Run:
         return definition.horizon or self.settings.horizon
 
 
+_Done = tuple[list[Effect], list[Fault]]
+
+
 def _apply_source(
     database: Database,
     connection: Connection,
@@ -237,7 +333,7 @@ def _apply_source(
     settings: Settings,
     source: str,
     allow_removals: bool,
-) -> list[Effect]:
+) -> _Done:
     """The changes of one file, decided again under the lock of its row."""
     connection.execute(text(_ADD_SOURCE), {"name": source})
     if database.is_postgresql:
@@ -246,8 +342,9 @@ def _apply_source(
     mine = changes.by_source().get(source, [])
     lock = "FOR UPDATE" if database.is_postgresql else ""
     rows = _schedules(connection, [change.name for change in mine], lock)
-    run = _Run(database, connection, settings, read_now(database, connection), rows, dry=False)
-    return [run.carry_out(change) for change in mine]
+    now = read_now(database, connection)
+    run = _Run(database, connection, manifest, settings, now, rows, dry=False)
+    return run.carry_out_all(mine)
 
 
 def _stored(connection: Connection) -> dict[str, Stored]:
@@ -264,20 +361,29 @@ def _schedules(connection: Connection, names: Sequence[str], lock: str) -> dict[
         return {}
     marks = ", ".join(f":name{index}" for index in range(len(names)))
     statement = text(_SCHEDULES.format(names=marks, lock=lock)).columns(
-        paused_at=Instant(), paused_until=Instant()
+        materialized_until=Instant(), paused_at=Instant(), paused_until=Instant()
     )
     parameters = {f"name{index}": name for index, name in enumerate(names)}
     return {row.name: row for row in connection.execute(statement, parameters)}
 
 
-def _record_sources(database: Database, connection: Connection, manifest: Manifest) -> None:
+def _readable(row: Row[Any]) -> Definition | None:
+    """The stored definition; None for one that nobody can read: it is replaced."""
+    try:
+        return Definition.from_json(row.definition)
+    except Exception as error:  # anything may have been written there by hand
+        log.warning("schedule %s: what is stored of it cannot be read: %s", row.name, error)
+        return None
+
+
+def _record_sources(database: Database, connection: Connection, plan: Plan) -> None:
     """Write down which version of each file was applied, and what is wrong with the others."""
     now = database.moment(read_now(database, connection))
     faults: dict[str, list[str]] = {}
-    names = {source.path: source.name for source in manifest.sources}
-    for fault in manifest.faults:
+    names = {source.path: source.name for source in plan.manifest.sources}
+    for fault in plan.faults:
         faults.setdefault(names.get(fault.file, fault.file), []).append(str(fault))
-    known = {source.name: source.content_hash for source in manifest.sources}
+    known = {source.name: source.content_hash for source in plan.manifest.sources}
     rows = [
         {
             "name": name,
@@ -290,3 +396,5 @@ def _record_sources(database: Database, connection: Connection, manifest: Manife
     ]
     if rows:
         connection.execute(text(_RECORD_SOURCE), rows)
+    listed = text(_FORGET_FAULTS.format(names=names_of(database)))
+    connection.execute(listed, {"names": json.dumps([row["name"] for row in rows])})

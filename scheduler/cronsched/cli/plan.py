@@ -28,7 +28,7 @@ def command(state: State, exit_code: bool) -> None:
     manifest = load_in_child(loaded.folder / settings.schedules, settings.imports, tz=settings.tz)
     found = plan(database, manifest, settings)
     print_plan(state, found)
-    if manifest.faults:
+    if found.faults:
         raise Exit(FAILED)
     if exit_code and not found.is_empty:
         raise Exit(PENDING)
@@ -36,7 +36,7 @@ def command(state: State, exit_code: bool) -> None:
 
 def print_plan(state: State, found: Plan) -> None:
     """The plan for people, or as JSON."""
-    faults = [str(fault) for fault in found.manifest.faults]
+    faults = [str(fault) for fault in found.faults]
     if state.as_json:
         changes = [
             {
