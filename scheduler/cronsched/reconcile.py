@@ -139,7 +139,7 @@ def apply(
     return plan
 
 
-_STORED = "SELECT name, source, fingerprint, timing_hash, state FROM sched_schedules"
+_STORED = "SELECT name, source, definition, fingerprint, timing_hash, state FROM sched_schedules"
 _SCHEDULES = """
 SELECT name, source, definition, timing_hash, revision, state, materialized_until, paused_at, paused_until
 FROM sched_schedules WHERE name IN ({names}) ORDER BY name {lock}
@@ -348,12 +348,12 @@ def _apply_source(
 
 
 def _stored(connection: Connection) -> dict[str, Stored]:
-    return {
-        row.name: Stored(
-            row.name, row.source, row.fingerprint, row.timing_hash, row.state == "active"
-        )
-        for row in connection.execute(text(_STORED))
-    }
+    return {row.name: _as_stored(row) for row in connection.execute(text(_STORED))}
+
+
+def _as_stored(row: Row[Any]) -> Stored:
+    fingerprint = row.fingerprint if _readable(row) else ""
+    return Stored(row.name, row.source, fingerprint, row.timing_hash, row.state == "active")
 
 
 def _schedules(connection: Connection, names: Sequence[str], lock: str) -> dict[str, Row[Any]]:

@@ -22,7 +22,10 @@ from cronsched.planner import Planned, upcoming
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:
-    """A schedule with its next and its last run. `state` is active, paused or retired."""
+    """A schedule with its next and its last run. `state` is active, paused or retired.
+
+    Of one whose stored definition cannot be read, task and queue are "?".
+    """
 
     name: str
     words: str
@@ -133,17 +136,17 @@ FROM sched_schedules s
 
 
 def _as_row(row: Row[Any], now: datetime) -> ScheduleRow:
-    definition = Definition.from_json(row.definition)
+    words, task, queue, priority = _of_the_definition(row.definition)
     paused = row.paused_at is not None and (row.paused_until is None or row.paused_until > now)
     return ScheduleRow(
         row.name,
-        definition.trigger.describe(),
+        words,
         row.tz,
         "paused" if paused and row.state == "active" else row.state,
         row.source,
-        definition.task,
-        definition.queue,
-        definition.priority,
+        task,
+        queue,
+        priority,
         row.next_run,
         row.last_run,
         row.last_verdict,
@@ -151,6 +154,14 @@ def _as_row(row: Row[Any], now: datetime) -> ScheduleRow:
         row.revision,
         row.description,
     )
+
+
+def _of_the_definition(stored: str) -> tuple[str, str, str, int]:
+    try:
+        made = Definition.from_json(stored)
+    except Exception as error:  # anything may have been written there by hand
+        return f"cannot be read: {error}", "?", "?", 0
+    return made.trigger.describe(), made.task, made.queue, made.priority
 
 
 def soonest(rows: Sequence[ScheduleRow], count: int) -> list[ScheduleRow]:

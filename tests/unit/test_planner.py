@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -244,7 +245,7 @@ def test_a_new_jitter_moves_run_at_and_keeps_the_row() -> None:
     ],
 )
 def test_what_started_or_was_decided_stays_and_gets_no_second_row(
-    values: dict[str, object],
+    values: dict[str, Any],
 ) -> None:
     for changed in (HALF_PAST, HOURLY):
         found = revise(changed, stored(**values), NOW, HORIZON)
