@@ -27,7 +27,8 @@ VERSION_TABLE = "sched_schema_version"
 # The key of the advisory lock that serialises upgrades: the bytes of "schd".
 _UPGRADE_LOCK = 0x73636864
 
-Fit = Literal["ok", "empty", "old", "unknown"]
+# Unversioned: tables of ours that no upgrade has made.
+Fit = Literal["ok", "empty", "unversioned", "old", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class SchemaState:
 def upgrade(database: Database) -> SchemaState:
     """Bring the schema to this release's version; returns what was there before."""
     from alembic import command
+    from alembic.util import CommandError
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
     with database.begin() as connection:
@@ -50,12 +52,16 @@ def upgrade(database: Database) -> SchemaState:
             )
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
         before = _state(connection)
-        if before.fit == "unknown":
+        if before.fit in ("unknown", "unversioned"):
             raise SchemaMismatch(explain(database, before))
         if before.fit != "ok":
             config = _config()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError:  # no migration bears this name
+                unknown = SchemaState(before.version, "unknown")
+                raise SchemaMismatch(explain(database, unknown)) from None
     return before
 
 
@@ -89,11 +95,14 @@ def sql(dialect: str, start: str | None = None) -> str:
 
 
 def _state(connection: Connection) -> SchemaState:
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return SchemaState(None, "empty")
-    version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+    tables = set(inspect(connection).get_table_names())
+    version = None
+    if VERSION_TABLE in tables:
+        version = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
     if version is None:
-        return SchemaState(None, "empty")
+        from cronqueue.models import Base
+
+        return SchemaState(None, "unversioned" if tables & Base.metadata.tables.keys() else "empty")
     if version == HEAD:
         return SchemaState(version, "ok")
     return SchemaState(version, "old" if version < HEAD else "unknown")
@@ -107,6 +116,13 @@ def explain(database: Database, state: SchemaState) -> str:
             return f"{where} has no tables yet: run `sched db upgrade`"
         case "old":
             return f"{where} has schema {state.version}, this release needs {HEAD}: run `sched db upgrade`"
+        case "unversioned":
+            return (
+                f"{where} has tables of cronqueue that no `sched db upgrade` has made: "
+                "take them away, or use another database"
+            )
+        case _ if str(state.version) < HEAD:
+            return f"{where} has schema {state.version}, which cronqueue never had: use another database"
         case _:
             return f"{where} has schema {state.version}, newer than {HEAD}: upgrade cronqueue on this machine"
 
