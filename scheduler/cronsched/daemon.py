@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import select
 import signal
-import threading
+import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ class Daemon:
         self._settings = options.settings
         self._id = secrets.token_hex(16)
         self._name = options.name or default_name()
-        self._stop = threading.Event()
+        self._is_stopping = False
         self._reload = True
         self._brought: str | None = None
         self._seen: Any = None
@@ -71,12 +73,13 @@ class Daemon:
     def run(self) -> int:
         """Work until TERM or INT; returns the exit code."""
         schema.require(self._database)
-        for name in ("SIGTERM", "SIGINT"):
-            signal.signal(getattr(signal, name), lambda number, frame: self._stop.set())
-        signal.signal(signal.SIGHUP, lambda number, frame: self.reload())
+        signals, writer = self._catch_signals()
         log.info("daemon %s: schedules of %s", self._name, self._options.folder)
-        while not self._stop.is_set():
-            self._stop.wait(self._turn_safely())
+        while not self._is_stopping:
+            _wait(signals, self._turn_safely())
+        signal.set_wakeup_fd(-1)
+        signals.close()
+        writer.close()
         self._leave()
         return 0
 
@@ -89,7 +92,7 @@ class Daemon:
 
     def stop(self) -> None:
         """End at the next occasion."""
-        self._stop.set()
+        self._is_stopping = True
 
     def reload(self) -> None:
         """Load the files again, changed or not."""
@@ -112,7 +115,7 @@ class Daemon:
         """Load the files in a fresh process and apply them; None when other files are in force."""
         self._seen = fingerprint(self._options.folder)
         manifest = self.load()
-        if self._stop.is_set():
+        if self._is_stopping:
             return None
         for fault in manifest.faults:
             log.error("%s", fault)
@@ -138,8 +141,22 @@ class Daemon:
             self._settings.imports,
             tz=self._settings.tz,
             missing_ok=True,
-            stop=self._stop,
+            is_stopped=lambda: self._is_stopping,
         )
+
+    def _catch_signals(self) -> tuple[socket.socket, socket.socket]:
+        """Set what they ask for; returns the socket that becomes readable with each, and its other end.
+
+        An Event would not do: its `set` in a handler waits for a lock that the interrupted `wait` may hold.
+        """
+        reader, writer = socket.socketpair()
+        for end in (reader, writer):
+            end.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for name in ("SIGTERM", "SIGINT"):
+            signal.signal(getattr(signal, name), lambda number, frame: self.stop())
+        signal.signal(signal.SIGHUP, lambda number, frame: self.reload())
+        return reader, writer
 
     def _turn_safely(self) -> float:
         """One turn; the seconds to wait for the next."""
@@ -207,6 +224,13 @@ class Daemon:
             log.warning("could not sign off: %s", error)
         self._database.dispose()
         log.info("daemon stopped; what is written runs without it")
+
+
+def _wait(signals: socket.socket, seconds: float) -> None:
+    """For that long, or until a signal comes."""
+    select.select([signals], [], [], seconds)
+    with suppress(BlockingIOError):
+        signals.recv(4096)
 
 
 def _tell(done: Plan) -> None:

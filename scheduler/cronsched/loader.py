@@ -14,11 +14,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from time import monotonic
 
 from cronqueue.imports import Fault, import_folder, import_modules, source_files
@@ -71,12 +70,12 @@ def load_in_child(
     tz: str = "UTC",
     missing_ok: bool = False,
     timeout: timedelta = CHILD_TIMEOUT,
-    stop: Event | None = None,
+    is_stopped: Callable[[], bool] = bool,
 ) -> Manifest:
     """`load` in a fresh interpreter with this one's working directory and module path.
 
-    A crash and a timeout become faults. What the files print goes nowhere. When `stop` is set meanwhile,
-    the loading ends with a fault that says so.
+    A crash and a timeout become faults. What the files print goes nowhere. Once `is_stopped`, the
+    loading is broken off, which is a fault too.
     """
     with tempfile.TemporaryDirectory(prefix="cronsched-") as scratch:
         result, output = Path(scratch, "manifest.json"), Path(scratch, "output")
@@ -85,7 +84,7 @@ def load_in_child(
         if missing_ok:
             command.append("--missing-ok")
         longest = timeout.total_seconds() + _GRACE_SECONDS
-        ending = _run(command, output, longest, stop or Event())
+        ending = _run(command, output, longest, is_stopped)
         if ending == 0 and result.exists():
             return Manifest.from_json(result.read_text("utf-8"))
         printed = output.read_text("utf-8", "replace")
@@ -174,7 +173,9 @@ def _sources(folder: Path, modules: Iterable[str], collector: Collector) -> list
     return files
 
 
-def _run(command: list[str], output: Path, timeout: float, stop: Event) -> int | None:
+def _run(
+    command: list[str], output: Path, timeout: float, is_stopped: Callable[[], bool]
+) -> int | None:
     """The exit code; None where the child had to be ended."""
     until = monotonic() + timeout
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -189,7 +190,7 @@ def _run(command: list[str], output: Path, timeout: float, stop: Event) -> int |
             start_new_session=True,
         )
         try:
-            while child.poll() is None and monotonic() < until and not stop.is_set():
+            while child.poll() is None and monotonic() < until and not is_stopped():
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(_LOOK_SECONDS)
             return child.poll()

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -115,10 +114,8 @@ def test_a_file_that_hangs_and_keeps_the_alarm_from_ringing_is_ended_all_the_sam
 
 
 def test_a_loading_that_is_not_wanted_any_more_ends_at_once(folder: Folder) -> None:
-    stop = Event()
-    stop.set()
     files = folder(bad="import threading\nthreading.Event().wait()\n")
-    assert not load_in_child(files, timeout=timedelta(hours=1), stop=stop).complete
+    assert not load_in_child(files, timeout=timedelta(hours=1), is_stopped=lambda: True).complete
 
 
 def test_what_files_print_start_and_fork_disturbs_nobody(folder: Folder) -> None:
