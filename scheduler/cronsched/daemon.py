@@ -26,7 +26,7 @@ from cronqueue.database import Database, is_outage, read_now
 from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
-from cronsched.loader import load_in_child
+from cronsched.loader import load_in_child, writable_by_others
 from cronsched.manifest import Manifest
 from cronsched.manifests import is_alone, may_apply, put_in_force
 from cronsched.materializer import next_refill, top_up
@@ -69,6 +69,7 @@ class Daemon:
         self._look_at = self._pass_at = self._heartbeat_at = float("-inf")
         self._pause = 0.0
         self._is_follower = False
+        self._warned_of: set[Path] = set()
 
     def run(self) -> int:
         """Work until TERM or INT; returns the exit code."""
@@ -114,6 +115,7 @@ class Daemon:
     def load_and_apply(self) -> Plan | None:
         """Load the files in a fresh process and apply them; None when other files are in force."""
         self._seen = fingerprint(self._options.folder)
+        self._warn_of_others()
         manifest = self.load()
         if self._is_stopping:
             return None
@@ -154,9 +156,15 @@ class Daemon:
             end.setblocking(False)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         for name in ("SIGTERM", "SIGINT"):
-            signal.signal(getattr(signal, name), lambda number, frame: self.stop())
+            signal.signal(getattr(signal, name), self._end)
         signal.signal(signal.SIGHUP, lambda number, frame: self.reload())
         return reader, writer
+
+    def _end(self, number: int, frame: object) -> None:
+        """The first signal ends in order; the next one ends at once, as no handler is left."""
+        self.stop()
+        for name in ("SIGTERM", "SIGINT"):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
     def _turn_safely(self) -> float:
         """One turn; the seconds to wait for the next."""
@@ -172,6 +180,13 @@ class Daemon:
         self._pause = 0.0
         due = min(self._look_at, self._pass_at, self._heartbeat_at)
         return max(due - time.monotonic(), 0.0)
+
+    def _warn_of_others(self) -> None:
+        """Whoever may write a schedule file runs code as the user of this daemon and of the workers."""
+        for path in writable_by_others(self._options.folder):
+            if path not in self._warned_of:
+                self._warned_of.add(path)
+                log.warning("%s: its group may write it, and so run code as us: chmod g-w", path)
 
     def _say_so(self, now: float) -> None:
         presence = Presence(self._id, "daemon", self._name, os.getpid(), "running", self._settings)

@@ -31,6 +31,7 @@ _GRACE_SECONDS = 5.0
 # How soon a child is noticed that is not wanted any more.
 _LOOK_SECONDS = 0.2
 _WORLD_WRITABLE = 0o002
+_GROUP_WRITABLE = 0o020
 # What faulthandler prints of a child that hangs or crashes: the innermost call comes first.
 _TIMED_OUT = "Timeout ("
 _TRACED = re.compile(r'File "([^"]+)", line ([0-9]+)')
@@ -89,6 +90,15 @@ def load_in_child(
             return Manifest.from_json(result.read_text("utf-8"))
         printed = output.read_text("utf-8", "replace")
     return make_manifest((), [_fault_of_child(Path(folder), ending, printed, timeout)])
+
+
+def writable_by_others(folder: Path) -> list[Path]:
+    """What of the folder members of a group may write; a group that is our own main one holds us alone."""
+    return [
+        path
+        for path in (folder, *source_files(folder))
+        if _mode(path) & _GROUP_WRITABLE and path.stat().st_gid != os.getegid()
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

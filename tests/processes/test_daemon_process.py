@@ -40,15 +40,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(database_url: str, folder: Path) -> Iterator[Start]:
-    """Start `sched` with a command; whatever still runs at the end is ended."""
+def start(folder: Path) -> Iterator[Start]:
+    """Start a command of `sched` on a database; whatever still runs at the end is ended."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(*command: str) -> subprocess.Popen[bytes]:
+    def run(command: str, url: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cronsched.cli", *command, "--schedules", str(folder)],
+            [sys.executable, "-m", "cronsched.cli", command, "--schedules", str(folder)],
             cwd=folder.parent,
-            env=os.environ | {"SCHED_DATABASE_URL": database_url},
+            env=os.environ | {"SCHED_DATABASE_URL": url},
         )
         started.append(process)
         return process
@@ -75,10 +75,10 @@ def wait_for(database: Database, statement: str, wanted: object) -> None:
 
 
 def test_a_saved_file_is_applied_and_the_daemon_ends_cleanly(
-    database: Database, folder: Path, start: Start
+    database: Database, database_url: str, folder: Path, start: Start
 ) -> None:
     save(folder, HOURLY.format(minute=5))
-    daemon = start("daemon")
+    daemon = start("daemon", database_url)
     counts = "SELECT verdict, COUNT(*) FROM sched_ledger GROUP BY verdict ORDER BY verdict"
     wait_for(database, counts, [("queued", 24)])
     save(folder, HOURLY.format(minute=35) + "# longer\n")
@@ -88,9 +88,9 @@ def test_a_saved_file_is_applied_and_the_daemon_ends_cleanly(
     assert query(database, "SELECT kind FROM sched_workers") == []
 
 
-def test_hup_loads_again(database: Database, folder: Path, start: Start) -> None:
+def test_hup_loads_again(database: Database, database_url: str, folder: Path, start: Start) -> None:
     save(folder, HOURLY.format(minute=5))
-    daemon = start("daemon")
+    daemon = start("daemon", database_url)
     applied = "SELECT COUNT(*) FROM sched_sources WHERE applied_at IS NOT NULL"
     wait_for(database, applied, [(1,)])
     with database.begin() as connection:
@@ -100,26 +100,44 @@ def test_hup_loads_again(database: Database, folder: Path, start: Start) -> None
 
 
 def test_a_daemon_that_loads_a_file_which_hangs_ends_at_once_when_told(
-    database: Database, folder: Path, start: Start
+    database: Database, database_url: str, folder: Path, start: Start
 ) -> None:
     save(folder, HANGING)
-    daemon = start("daemon")
+    daemon = start("daemon", database_url)
     wait_for(database, "SELECT kind FROM sched_workers", [("daemon",)])
     daemon.send_signal(signal.SIGTERM)
     assert daemon.wait(30) == 0  # loading alone may take twice that long
 
 
 def test_with_the_daemon_dead_what_is_written_runs(
-    database: Database, folder: Path, start: Start, tmp_path: Path
+    database: Database, database_url: str, folder: Path, start: Start, tmp_path: Path
 ) -> None:
     trace = tmp_path / "trace"
     save(folder, SECONDLY.format(trace=str(trace)))
-    daemon = start("daemon")
+    daemon = start("daemon", database_url)
     wait_for(database, "SELECT COUNT(*) > 500 FROM sched_jobs", [(True,)])
     daemon.kill()
     daemon.wait()
-    start("worker")
+    start("worker", database_url)
     wait_for(database, "SELECT COUNT(*) >= 3 FROM sched_jobs WHERE state = 'succeeded'", [(True,)])
     late = "SELECT COUNT(*) FROM sched_jobs WHERE state = 'succeeded' AND started_at < planned_for"
     assert query(database, late) == [(0,)]
     assert len(trace.read_text().splitlines()) >= 3
+
+
+def test_a_second_signal_ends_a_daemon_that_waits_for_the_database(
+    postgres_url: str, folder: Path, start: Start
+) -> None:
+    database = Database(postgres_url)
+    save(folder, HOURLY.format(minute=5))
+    # Nobody can say that he is there, or that he leaves.
+    with database.begin() as holder:
+        holder.exec_driver_sql("LOCK TABLE sched_workers IN ACCESS EXCLUSIVE MODE")
+        daemon = start("daemon", postgres_url)
+        wait_for(database, "SELECT COUNT(*) FROM pg_locks WHERE NOT granted", [(1,)])
+        deadline = time.monotonic() + PATIENCE
+        while daemon.poll() is None and time.monotonic() < deadline:
+            daemon.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        assert daemon.returncode == -signal.SIGTERM
+    database.dispose()

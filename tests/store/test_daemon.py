@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from cronqueue import registry
-from cronqueue.database import Database
-from cronqueue.errors import DatabaseUnreachable
+from cronqueue import registry, schema
+from cronqueue.database import Database, is_outage
+from cronqueue.errors import CronqueueError, DatabaseUnreachable
 from cronqueue.imports import Fault
 from cronqueue.settings import Settings
 from cronsched import daemon as daemons
@@ -32,6 +32,7 @@ from cronsched.loader import load
 from cronsched.manifest import Manifest
 from cronsched.reconcile import apply
 from job_rows import execute, query
+from postgres_server import PostgresServer
 
 SETTINGS = Settings()
 HOURLY = "from cronsched import hourly\n@hourly(minute={minute}, name='h')\ndef tick(): ...\n"
@@ -230,6 +231,25 @@ def test_a_change_that_met_the_database_away_is_applied_when_it_is_back(
     assert minutes(database) == {5}
     crank.turn(1.0)
     assert minutes(database) == {35}
+
+
+def test_a_database_that_was_away_is_used_again_when_it_is_back(
+    own_postgres_server: PostgresServer, folder: Path
+) -> None:
+    database = Database(own_postgres_server.url())
+    schema.upgrade(database)
+    crank = Crank(database, folder)
+    crank.write(5)
+    crank.turn()
+    own_postgres_server.stop("immediate")
+    crank.write(35)
+    with pytest.raises((DBAPIError, CronqueueError)) as away:
+        crank.turn(HEARTBEAT_PERIOD)
+    assert is_outage(away.value)
+    own_postgres_server.start()
+    while minutes(database) != {35}:
+        crank.turn(SETTLE)
+    database.dispose()
 
 
 def test_a_turn_that_fails_is_tried_again_after_growing_pauses(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cronsched.loader import load, load_in_child
+from cronsched.loader import load, load_in_child, writable_by_others
 from cronsched.manifest import Manifest
 
 GOOD = "from cronsched import hourly\n@hourly\ndef tick(): ...\n"
@@ -203,6 +203,17 @@ def test_what_anybody_may_write_is_not_executed(folder: Folder, tmp_path: Path) 
     files.chmod(0o757)
     assert not load_in_child(files).complete
     assert not trace.exists()
+
+
+def test_what_another_group_may_write_is_told(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = folder(a=GOOD, b=GOOD)
+    (files / "b.py").chmod(0o664)
+    assert writable_by_others(files) == []
+    monkeypatch.setattr(os, "getegid", lambda: files.stat().st_gid + 1)
+    assert writable_by_others(files) == [files / "b.py"]
+    assert load_in_child(files).complete
 
 
 def test_a_link_counts_as_the_file_it_points_to(folder: Folder, tmp_path: Path) -> None:
