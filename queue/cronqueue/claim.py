@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from cronqueue.columns import Instant
+from cronqueue.columns import EARLIEST, Instant
 from cronqueue.database import Database
 from cronqueue.models import ROW_FORMAT
 
@@ -43,11 +43,22 @@ class Claimant:
     lease: timedelta
 
 
+class Floor(NamedTuple):
+    """A place in a lane: a claim takes what comes after it, and reads nothing before."""
+
+    run_at: datetime
+    id: int
+
+
+BOTTOM = Floor(EARLIEST, -(2**63))
+
+
 class Lane(NamedTuple):
     """A priority at which jobs wait; `queues` is None for a worker that takes all of them."""
 
     priority: int
     queues: tuple[str, ...] | None
+    floor: Floor = BOTTOM
 
 
 class Claimed(NamedTuple):
@@ -132,24 +143,19 @@ def claim_unknown(
     alone: bool = True,
 ) -> list[Claimed]:
     """Take due jobs that were held because another worker did not know their task."""
-    paused = _paused_queues(database, connection)
-    where = _band_parameters(band) | {"tasks": json.dumps(tasks), "room": room, "v": ROW_FORMAT}
-    where["alone"] = alone
-    where["closed"] = json.dumps(sorted(paused.union(band.exclude_queues)))
-    source = _UNKNOWN_POSTGRESQL if database.is_postgresql else _UNKNOWN_SQLITE
-    return _take(database, connection, source, where, claimant, lock_token)
+    ids = _find_unknown(
+        database, connection, tasks, band, room, alone=alone, lock=database.is_postgresql
+    )
+    chosen = f"id {database.among('ids')}"
+    where = {"ids": database.listed(ids)}
+    return _take(database, connection, chosen, where, claimant, lock_token) if ids else []
 
 
 def probe(
     database: Database, connection: Connection, band: Band, tasks: tuple[str, ...]
 ) -> float | None:
     """Seconds until the next job for this worker is due, 0 when one is; None when none waits."""
-    if (
-        tasks
-        and connection.execute(
-            _ANY_UNKNOWN[database.is_postgresql], {"tasks": json.dumps(tasks)}
-        ).scalar()
-    ):
+    if _find_unknown(database, connection, tasks, band, 1, alone=True, lock=False):
         return 0.0
     lanes = find_lanes(database, connection, band)
     if not lanes:
@@ -170,6 +176,8 @@ _READY = (
     " AND (NOT run_alone OR CAST(:alone AS boolean))"
 )
 _DUE = f"state = 'queued' AND NOT gated AND {_READY}"
+# Always true: it names the index over all queues (models.py).
+_ANY_QUEUE = "length(queue) > 0"
 # Those with a guard have to pass its gate first.
 _HELD = f"state = 'held' AND held_reason = 'unknown_task' AND NOT gated AND {_READY}"
 _IN_BAND = (
@@ -189,52 +197,59 @@ RETURNING id, task, CAST(args AS text) AS args_json, queue, priority, run_at, at
     lock_token, schedule, planned_for, key, guard, timeout, refunds, run_alone, locked_at
 """
 
+_LANES_POSTGRESQL = (
+    "unnest(CAST(:priorities AS int[]), CAST(:floor_times AS timestamptz[]), CAST(:floor_ids AS bigint[]))"
+    " AS lane(priority, floor_time, floor_id)"
+)
+_IN_LANE = "priority = lane.priority AND (run_at, id) > (lane.floor_time, lane.floor_id)"
 # All queues: one walk per priority. The inner limit is needed for each lane, the outer for their sum.
 _CHOSEN_POSTGRESQL = f"""id = ANY(ARRAY(
-    SELECT due.id FROM unnest(CAST(:priorities AS int[])) AS lane(priority)
+    SELECT due.id FROM {_LANES_POSTGRESQL}
     CROSS JOIN LATERAL (
-        SELECT id FROM sched_jobs WHERE {_DUE} AND priority = lane.priority
+        SELECT id FROM sched_jobs WHERE {_DUE} AND {_ANY_QUEUE} AND {_IN_LANE}
         ORDER BY run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
     ) AS due LIMIT :room))"""
 # Some queues: the same per queue, and at each priority the earliest of all queues first.
 _CHOSEN_QUEUES_POSTGRESQL = f"""id = ANY(ARRAY(
-    SELECT merged.id FROM unnest(CAST(:priorities AS int[])) AS lane(priority)
+    SELECT merged.id FROM {_LANES_POSTGRESQL}
     CROSS JOIN LATERAL (
         SELECT due.id FROM json_array_elements_text(CAST(:queues AS json) -> CAST(lane.priority AS text))
             AS served(queue)
         CROSS JOIN LATERAL (
             SELECT id, run_at FROM sched_jobs
-            WHERE {_DUE} AND queue = served.queue AND priority = lane.priority
+            WHERE {_DUE} AND queue = served.queue AND {_IN_LANE}
             ORDER BY run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
         ) AS due ORDER BY due.run_at, due.id LIMIT :room
     ) AS merged LIMIT :room))"""
-_UNKNOWN_POSTGRESQL = f"""id = ANY(ARRAY(
+_UNKNOWN_POSTGRESQL = f"""
     SELECT due.id FROM json_array_elements_text(CAST(:tasks AS json)) AS known(task)
     CROSS JOIN LATERAL (
         SELECT id, priority, run_at FROM sched_jobs WHERE {_HELD} AND task = known.task AND {_IN_BAND}
             AND (CAST(:queues AS text) IS NULL
                 OR queue IN (SELECT json_array_elements_text(CAST(:queues AS json))))
             AND queue NOT IN (SELECT json_array_elements_text(CAST(:closed AS json)))
-        ORDER BY priority DESC, run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
-    ) AS due ORDER BY due.priority DESC, due.run_at, due.id LIMIT :room))"""
+        ORDER BY priority DESC, run_at, id LIMIT :room {{lock}}
+    ) AS due ORDER BY due.priority DESC, due.run_at, due.id LIMIT :room"""
 # SQLite has no LATERAL, and as the only writer no need to lock: the ids are read first.
-_CHOSEN_SQLITE = "id IN (SELECT value FROM json_each(:ids))"
-_UNKNOWN_SQLITE = f"""id IN (
-    SELECT id FROM sched_jobs WHERE {_HELD} AND task IN (SELECT value FROM json_each(:tasks)) AND {_IN_BAND}
+_HEAD_OF_LANE = f"""
+    SELECT run_at, id FROM sched_jobs
+    WHERE {_DUE} AND {{of_queue}} AND priority = :priority AND (run_at, id) > (:floor_time, :floor_id)
+    ORDER BY run_at, id LIMIT :room"""
+_UNKNOWN_SQLITE = f"""
+    SELECT -priority, run_at, id FROM sched_jobs WHERE {_HELD} AND task = :task AND {_IN_BAND}
         AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
         AND queue NOT IN (SELECT value FROM json_each(:closed))
-    ORDER BY priority DESC, run_at, id LIMIT :room)"""
-_HEAD_OF_LANE = (
-    f"SELECT run_at, id FROM sched_jobs WHERE {_DUE} AND priority = :priority"
-    " ORDER BY run_at, id LIMIT :room"
-)
-_HEAD_OF_QUEUE = _HEAD_OF_LANE.replace("WHERE", "WHERE queue = :queue AND")
+    ORDER BY priority DESC, run_at, id LIMIT :room"""
+_TASKS_HELD_SQLITE = """
+    SELECT value FROM json_each(:tasks) WHERE EXISTS (
+        SELECT 1 FROM sched_jobs
+        WHERE state = 'held' AND held_reason = 'unknown_task' AND task = json_each.value)"""
 
 # The first entry of each lane, and the least of them.
 _NEXT_DUE = {
     (is_postgresql, by_queue): f"""
         SELECT MIN((SELECT run_at FROM sched_jobs WHERE state = 'queued' AND NOT gated
-            AND priority = {priority} {f"AND queue = {queue}" if by_queue else ""}
+            AND priority = {priority} AND {f"queue = {queue}" if by_queue else _ANY_QUEUE}
             ORDER BY run_at, id LIMIT 1)) AS run_at, {{now}} AS now FROM {lanes}"""
     for by_queue in (True, False)
     for is_postgresql, priority, queue, lanes in (
@@ -252,16 +267,6 @@ _NEXT_DUE = {
         ),
     )
 }
-_ANY_UNKNOWN = {
-    True: text(
-        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task' AND NOT gated"
-        " AND task = ANY(ARRAY(SELECT json_array_elements_text(CAST(:tasks AS json)))) LIMIT 1"
-    ),
-    False: text(
-        "SELECT 1 FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task' AND NOT gated"
-        " AND task IN (SELECT value FROM json_each(:tasks)) LIMIT 1"
-    ),
-}
 _PAUSED = (
     "SELECT name FROM sched_queues"
     " WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > {now})"
@@ -273,6 +278,8 @@ def _claim_postgresql(
 ) -> tuple[str, dict[str, Any]]:
     where: dict[str, Any] = {
         "priorities": [lane.priority for lane in lanes],
+        "floor_times": [lane.floor.run_at for lane in lanes],
+        "floor_ids": [lane.floor.id for lane in lanes],
         "room": room,
         "v": ROW_FORMAT,
     }
@@ -292,19 +299,52 @@ def _claim_sqlite(
             break
         heads = []
         for queue in lane.queues or (None,):
-            statement = text(
-                (_HEAD_OF_LANE if queue is None else _HEAD_OF_QUEUE).format(now=database.now_sql)
-            )
+            of_queue = _ANY_QUEUE if queue is None else "queue = :queue"
+            statement = text(_HEAD_OF_LANE.format(now=database.now_sql, of_queue=of_queue))
             limits = {
                 "priority": lane.priority,
                 "queue": queue,
+                "floor_time": database.moment(lane.floor.run_at),
+                "floor_id": lane.floor.id,
                 "room": room - len(ids),
                 "v": ROW_FORMAT,
                 "alone": alone,
             }
             heads.append(connection.execute(statement, limits | now).all())
         ids += [row.id for row in list(heapq.merge(*heads))[: room - len(ids)]]
-    return _CHOSEN_SQLITE, {"ids": json.dumps(ids)}
+    return f"id {database.among('ids')}", {"ids": database.listed(ids)}
+
+
+def _find_unknown(
+    database: Database,
+    connection: Connection,
+    tasks: tuple[str, ...],
+    band: Band,
+    room: int,
+    *,
+    alone: bool,
+    lock: bool,
+) -> list[int]:
+    """The best due jobs that were held because another worker did not know their task."""
+    if not tasks:
+        return []
+    closed = _paused_queues(database, connection).union(band.exclude_queues)
+    where = _band_parameters(band) | {
+        "tasks": json.dumps(tasks),
+        "closed": json.dumps(sorted(closed)),
+        "room": room,
+        "v": ROW_FORMAT,
+        "alone": alone,
+    }
+    where |= database.now_parameter()
+    if database.is_postgresql:
+        locking = "FOR UPDATE SKIP LOCKED" if lock else ""
+        found = text(_UNKNOWN_POSTGRESQL.format(now=database.now_sql, lock=locking))
+        return list(connection.execute(found, where).scalars())
+    held = connection.execute(text(_TASKS_HELD_SQLITE), where).scalars().all()
+    head = text(_UNKNOWN_SQLITE.format(now=database.now_sql))
+    heads = [connection.execute(head, where | {"task": task}).all() for task in held]
+    return [row.id for row in list(heapq.merge(*heads))[:room]]
 
 
 def _take(
@@ -339,8 +379,7 @@ def _take(
 def _priorities(connection: Connection, queue: str | None, band: Band) -> list[int]:
     """The distinct priorities of waiting jobs, by jumps over the index, never a walk of it."""
     waiting = "SELECT priority FROM sched_jobs WHERE state = 'queued' AND NOT gated"
-    if queue is not None:
-        waiting += " AND queue = :queue"
+    waiting += f" AND {_ANY_QUEUE}" if queue is None else " AND queue = :queue"
     if band.min_priority is not None:
         waiting += " AND priority >= :least"
     most = "" if band.max_priority is None else "AND priority <= :most"

@@ -11,10 +11,11 @@ PostgreSQL and SQLite differ in three ways that matter, and all three are settle
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -105,6 +106,17 @@ class Database:
     def moment(self, value: datetime) -> Any:
         """A moment as a parameter of textual SQL."""
         return Instant().process_bind_param(value, self.engine.dialect)
+
+    def among(self, parameter: str) -> str:
+        """The SQL of "is among the values of this parameter", which `listed` makes."""
+        if self.is_postgresql:
+            return f"= ANY(:{parameter})"
+        return f"IN (SELECT value FROM json_each(:{parameter}))"
+
+    def listed(self, values: Iterable[int] | Iterable[str]) -> Any:
+        """Values as one parameter. PostgreSQL knows how many an array has; of JSON it thinks the worst,
+        and reads the whole table for five ids."""
+        return list(values) if self.is_postgresql else json.dumps(list(values))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

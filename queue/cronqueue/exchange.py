@@ -7,6 +7,7 @@ fails never takes the finishes with it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +20,7 @@ from cronqueue.claim import Band, Claimant, Claimed, Lane, claim, claim_unknown,
 from cronqueue.database import Database, is_outage
 from cronqueue.finish import Finished, Retention, finish, hold_unknown, release
 from cronqueue.retry import Verdict
+from cronqueue.search import Found
 from cronqueue.tracebacks import describe_exception
 
 log = logging.getLogger("cronqueue.worker")
@@ -33,7 +35,7 @@ class Order:
     lock_token: str
     room: int
     free: int
-    lanes: tuple[Lane, ...] | None  # None: look which there are
+    lanes: tuple[Lane, ...] | None  # None: sweep, look which there are
     knows: Callable[[str], bool]
     known_tasks: tuple[str, ...]
     alone: bool = True  # jobs that must run alone, too
@@ -54,14 +56,13 @@ class Request:
 class Reply:
     """What the database did.
 
-    `exhausted`: fewer jobs were due than asked for, by a fresh look. `gate_due`: a job has come to the
-    gate, so nothing was taken. `freed`: guards that what has ended has freed, and others wait for.
+    `found`: what a claim brought. `gate_due`: a job has come to the gate, so nothing was taken. `freed`:
+    guards that what has ended has freed, and others wait for.
     """
 
     ours: frozenset[int] = frozenset()
     claimed: Sequence[Claimed] = ()
-    lanes: tuple[Lane, ...] = ()
-    exhausted: bool = False
+    found: Found | None = None
     gate_due: bool = False
     freed: frozenset[str] = frozenset()
     claim_error: DBAPIError | None = field(default=None)
@@ -95,8 +96,8 @@ def _hand_in(
 def _take(database: Database, connection: Connection, order: Order | None) -> Reply:
     if order is None:
         return Reply()
+    began = time.monotonic()
     lanes = order.lanes
-    fresh = lanes is None
     if lanes is None:
         if order.looks_at_gate and is_due(database, connection, order.known_tasks):
             return Reply(gate_due=True)
@@ -110,7 +111,7 @@ def _take(database: Database, connection: Connection, order: Order | None) -> Re
         order.lock_token,
         alone=order.alone,
     )
-    if fresh and len(jobs) < order.room:
+    if order.lanes is None and len(jobs) < order.room:
         room = order.room - len(jobs)
         jobs += claim_unknown(
             database,
@@ -122,13 +123,16 @@ def _take(database: Database, connection: Connection, order: Order | None) -> Re
             order.lock_token,
             alone=order.alone,
         )
-    exhausted = fresh and len(jobs) < order.room
-    return Reply(frozenset(), _keep(database, connection, order, jobs), lanes, exhausted)
+    seconds = time.monotonic() - began
+    kept, gave_back = _keep(database, connection, order, jobs)
+    short = len(jobs) < order.room
+    found = Found(lanes, kept, order.lanes is None, short, gave_back, began, seconds)
+    return Reply(claimed=kept, found=found)
 
 
 def _keep(
     database: Database, connection: Connection, order: Order, jobs: list[Claimed]
-) -> list[Claimed]:
+) -> tuple[list[Claimed], bool]:
     """Give back, before anybody can see them claimed, the jobs that this worker must not hold."""
     unknown = [job.id for job in jobs if not order.knows(job.task)]
     if unknown:
@@ -139,7 +143,7 @@ def _keep(
     if too_early:
         release(database, connection, order.lock_token, too_early)
         jobs = [job for job in jobs if job.id not in set(too_early)]
-    return jobs
+    return jobs, bool(too_early)
 
 
 def _hand_in_one_by_one(database: Database, request: Request, retention: Retention) -> set[int]:

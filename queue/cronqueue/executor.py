@@ -40,6 +40,7 @@ from cronqueue.pool import Placed, Pool
 from cronqueue.processes import end_with_parent, ignore_signals, log_to
 from cronqueue.registry import RetryPolicy, all_tasks, find_task
 from cronqueue.retry import Interrupted, decide
+from cronqueue.search import NEVER, Search
 from cronqueue.settings import Settings
 
 log = logging.getLogger("cronqueue.worker")
@@ -48,8 +49,6 @@ log = logging.getLogger("cronqueue.worker")
 LONGEST_UNSTARTED = 0.5
 # Nor does the next one that must run alone come for so long: the free places would wait with it.
 ALONE_PAUSE = 10.0
-# What waiting jobs of which priorities there are is known for this long; pauses take effect as soon.
-LANES_FRESH_FOR = 1.0
 # The loop turns at least this often, for its sign of life.
 LONGEST_TURN = 5.0
 # A task that was asked to stop gets this long before an exception is raised in it.
@@ -132,10 +131,8 @@ class Executor:
             ended=lambda placed, executed: self._inbox.put((placed, executed)),
         )
         self._tasks: tuple[str, ...] = ()
-        self._lanes_known_at = float("-inf")
-        self._lanes: Any = None
+        self._search = Search()
         self._alone_at = float("-inf")
-        self._hungry = True
         self._told_idle = False
         self._draining = False
         self._abort_at: float | None = None
@@ -226,6 +223,8 @@ class Executor:
             times.append(max(self._unknown_at, self._talk_at))
         if self._gate_due or self._freed_guards:
             times.append(max(self._admit_at, self._talk_at))
+        if now < self._search.claim_at:
+            times.append(self._search.claim_at)
         times.append(self._holdings.tell_at)
         return max(min(times) - now, 0.0)
 
@@ -236,7 +235,7 @@ class Executor:
             case ("begun",):
                 pass  # its time limit is seen by looking at what runs
             case ("wake",):
-                self._hungry, self._told_idle, self._lanes = True, False, None
+                self._search, self._told_idle = self._search.woken(), False
             case ("held", held):
                 self._compare(held)
             case ("cancel", ids):
@@ -310,7 +309,7 @@ class Executor:
             or holdings.going_back
             or self._ended_guards
             or self._overstayed(now)
-            or self._room() > 0
+            or self._room(now) > 0
         )
 
     def _overstayed(self, now: float) -> bool:
@@ -323,8 +322,8 @@ class Executor:
             or now - self._holdings.oldest_claim() >= LONGEST_UNSTARTED
         )
 
-    def _room(self) -> int:
-        if self._draining or not self._hungry or not self._leases_are_fresh():
+    def _room(self, now: float) -> int:
+        if self._draining or now < self._search.claim_at or not self._leases_are_fresh():
             return 0
         room = self._holdings.room(self._pool.offered())
         if self._spec.max_jobs is not None:
@@ -356,20 +355,17 @@ class Executor:
             self._apply(request, reply, claimed_at)
 
     def _order(self, now: float) -> Order | None:
-        room = self._room()
-        if room <= 0:
+        if self._room(now) <= 0:
             return None
         self._holdings.adapt(now)
-        room = self._room()
-        if now - self._lanes_known_at >= LANES_FRESH_FOR:
-            self._lanes = None
+        room = self._room(now)
         return Order(
             self._claimant,
             self._spec.band,
             new_token(),
             room,
             self._holdings.free_places(),
-            self._lanes,
+            self._search.lanes_at(now),
             lambda name: find_task(name) is not None,
             self._tasks,
             alone=now >= self._alone_at or not self._holdings.running,
@@ -388,24 +384,23 @@ class Executor:
             self._board.clear(entry)
         self._ended_guards -= request.guards
         self._freed_guards |= reply.freed
-        self._hungry |= bool(reply.freed)
-        if request.order is None:
-            return
+        if request.order is not None:
+            self._take_in(request.order, reply, claimed_at)
+        # A sweep comes after the releases of its transaction, and has seen them.
+        has_swept = reply.found is not None and reply.found.swept
+        if (request.releases or reply.freed) and not has_swept:
+            self._search = self._search.returned()
+
+    def _take_in(self, order: Order, reply: Reply, claimed_at: float) -> None:
         self._has_admitted, self._gate_due = False, reply.gate_due
-        if reply.gate_due:
-            return
         if reply.claim_error is not None:
             self._pause_after(reply.claim_error, None)
+        if reply.found is None:
             return
-        if request.order.lanes is None:
-            self._lanes_known_at = claimed_at
-        self._holdings.add(request.order.lock_token, reply.claimed, claimed_at)
-        # Fewer than asked for: look at the lanes afresh; if they were fresh, nothing more is due.
-        short = len(reply.claimed) < request.order.room
-        self._lanes = None if short else reply.lanes
-        self._hungry = not reply.exhausted
-        if short and len(reply.claimed) <= request.order.free:
-            # None for the buffer: last attempts are not read ahead, and not to be asked for all the time.
+        self._holdings.add(order.lock_token, reply.claimed, claimed_at)
+        self._search = self._search.after(reply.found)
+        if reply.found.gave_back:
+            # Last attempts are not read ahead, and not to be asked for all the time.
             self._holdings.read_nothing_ahead()
 
     def _admit(self, now: float) -> None:
@@ -425,7 +420,7 @@ class Executor:
         self._freed_guards = set(done.busy)
         self._admit_at = now + (BUSY_GUARD_PAUSE if done.busy else 0.0)
         self._gate_due, self._has_admitted = done.more, not done.more
-        self._hungry, self._lanes = True, None
+        self._search = self._search.returned()
 
     def _pause_after(self, error: Exception, order: Order | None) -> None:
         """The database is away: keep everything, try again later, with one line for each try."""
@@ -436,7 +431,7 @@ class Executor:
             self._unknown_tokens[order.lock_token] = (
                 time.monotonic() + self._claimant.lease.total_seconds()
             )
-        self._lanes = None
+        self._search = self._search.returned()
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
         self._talk_at = time.monotonic() + self._pause
         if is_outage(error):
@@ -456,6 +451,7 @@ class Executor:
         try:
             for lock_token, until in list(self._unknown_tokens.items()):
                 exchange(self._database, Request(releases=((lock_token, None),)), self._retention)
+                self._search = self._search.returned()
                 if now > until:
                     del self._unknown_tokens[lock_token]
         except Exception as error:
@@ -485,7 +481,7 @@ class Executor:
             self._holdings.running[hold].execution.interruption.fire(exception)
 
     def _tell_supervisor(self) -> None:
-        idle = not self._hungry and not self._draining
+        idle = time.monotonic() < self._search.claim_at and not self._draining
         held, dropped = self._holdings.news(time.monotonic())
         if held or dropped or idle != self._told_idle:
             self._told_idle = idle
@@ -505,7 +501,7 @@ class Executor:
         if self._holdings.is_empty() and (self._draining or not self._has_gate_work()):
             if self._spec.max_jobs is not None and self._ended >= self._spec.max_jobs:
                 return True
-            return self._draining or (self._spec.burst and not self._hungry)
+            return self._draining or (self._spec.burst and self._search.claim_at == NEVER)
         # Without a database there is nobody to tell: the leases will run out.
         return self._abort_at is not None and time.monotonic() >= self._abort_at + ABORT_GRACE
 

@@ -8,7 +8,6 @@ means that the job was lost: to a rescue, or to an operator.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,7 +69,7 @@ def release(
     statement = _RELEASE_ALL if ids is None else _RELEASE
     rows = connection.execute(
         text(_sql(database, statement)),
-        {"ids": _ids(database, ids or ()), "lock_token": lock_token} | database.now_parameter(),
+        {"ids": database.listed(ids or ()), "lock_token": lock_token} | database.now_parameter(),
     )
     return set(rows.scalars())
 
@@ -81,7 +80,7 @@ def hold_unknown(
     """Park claimed jobs whose task this worker does not know, unspent, for one that does."""
     connection.execute(
         text(_sql(database, _HOLD_UNKNOWN)),
-        {"ids": _ids(database, ids), "lock_token": lock_token} | database.now_parameter(),
+        {"ids": database.listed(ids), "lock_token": lock_token} | database.now_parameter(),
     )
 
 
@@ -146,7 +145,7 @@ def _complete(
     statement = text(_sql(database, _COMPLETE))
     for lock_token, ids in by_token.items():
         parameters = {
-            "ids": _ids(database, ids),
+            "ids": database.listed(ids),
             "lock_token": lock_token,
         } | database.now_parameter()
         ours.update(connection.execute(statement, parameters).scalars())
@@ -235,11 +234,5 @@ def _later(database: Database, seconds: float | None) -> Any:
 
 
 def _sql(database: Database, statement: str) -> str:
-    chosen = (
-        "id = ANY(:ids)" if database.is_postgresql else "id IN (SELECT value FROM json_each(:ids))"
-    )
+    chosen = f"id {database.among('ids')}"
     return statement.replace("{chosen}", chosen).format(now=database.now_sql)
-
-
-def _ids(database: Database, ids: Iterable[int]) -> Any:
-    return list(ids) if database.is_postgresql else json.dumps(list(ids))

@@ -6,7 +6,6 @@ process that the job cannot starve. Only rows past a third of theirs are written
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,9 +60,9 @@ def renewal_period(lease: timedelta) -> float:
 
 def renew(database: Database, lock_tokens: Iterable[str], lease: timedelta) -> Renewal:
     """Renew the leases of these claims, and look which jobs they still hold."""
-    tokens = json.dumps(sorted(lock_tokens))
+    tokens = sorted(lock_tokens)
     parameters = {
-        "tokens": tokens,
+        "tokens": database.listed(tokens),
         "lease": lease.total_seconds(),
         "past_a_third": lease.total_seconds() * 2 / 3,
     }
@@ -92,7 +91,7 @@ def renew(database: Database, lock_tokens: Iterable[str], lease: timedelta) -> R
 def look(database: Database, lock_tokens: Iterable[str]) -> Renewal:
     """Which jobs these claims hold, and which of them are to be cancelled, without renewing."""
     with database.snapshot() as connection:
-        return _look(database, connection, json.dumps(sorted(lock_tokens)))
+        return _look(database, connection, sorted(lock_tokens))
 
 
 # Locked first, and only what is free: finishes lock the same rows in another order, and a plain UPDATE
@@ -100,7 +99,7 @@ def look(database: Database, lock_tokens: Iterable[str]) -> Renewal:
 _RENEW_POSTGRESQL = """
 WITH ours AS MATERIALIZED (
     SELECT id FROM sched_jobs
-    WHERE state = 'running' AND lock_token IN (SELECT json_array_elements_text(CAST(:tokens AS json)))
+    WHERE state = 'running' AND lock_token = ANY(:tokens)
         AND locked_until < {now} + make_interval(secs => :past_a_third)
     ORDER BY id FOR UPDATE SKIP LOCKED)
 UPDATE sched_jobs SET locked_until = {now} + make_interval(secs => :lease)
@@ -112,18 +111,14 @@ WHERE state = 'running' AND lock_token IN (SELECT value FROM json_each(:tokens))
 """
 _HELD = """
 SELECT id, lock_token, cancel_requested_at IS NOT NULL AS cancelled FROM sched_jobs
-WHERE state = 'running' AND lock_token IN ({tokens})
+WHERE state = 'running' AND lock_token {among}
 """
 
 
-def _look(database: Database, connection: Connection, tokens: str) -> Renewal:
-    listed = (
-        "SELECT json_array_elements_text(CAST(:tokens AS json))"
-        if database.is_postgresql
-        else "SELECT value FROM json_each(:tokens)"
-    )
-    rows = connection.execute(text(_HELD.format(tokens=listed)), {"tokens": tokens}).all()
-    held: dict[str, set[int]] = {token: set() for token in json.loads(tokens)}
+def _look(database: Database, connection: Connection, tokens: list[str]) -> Renewal:
+    statement = text(_HELD.format(among=database.among("tokens")))
+    rows = connection.execute(statement, {"tokens": database.listed(tokens)}).all()
+    held: dict[str, set[int]] = {token: set() for token in tokens}
     for row in rows:
         held[row.lock_token].add(row.id)
     return Renewal(

@@ -177,9 +177,15 @@ class Job(Base, Generic[R]):
             "created_at",
             "updated_at",
         ),
-        # Claim by a worker of all queues, and by one of some.
+        # Claim by a worker of all queues, and by one of some. `length(queue) > 0` always holds; only the
+        # first reader says it. Otherwise PostgreSQL, when its statistics are old, takes this index for
+        # the second one too, which then passes all other queues' jobs.
         _partial(
-            "sched_jobs_due", "state = 'queued' AND NOT gated", "priority DESC", "run_at", "id"
+            "sched_jobs_due",
+            "state = 'queued' AND NOT gated AND length(queue) > 0",
+            "priority DESC",
+            "run_at",
+            "id",
         ),
         _partial(
             "sched_jobs_due_by_queue",
@@ -191,8 +197,8 @@ class Job(Base, Generic[R]):
         ),
         # Admission.
         _partial("sched_jobs_gated", "state = 'queued' AND gated", "run_at"),
-        # Renewal and rescue. Without locked_until, so that renewing stays a heap-only update.
-        _partial("sched_jobs_running", "state = 'running'", "id"),
+        # Renewal by token, and rescue. Without locked_until, so that renewing stays a heap-only update.
+        _partial("sched_jobs_running", "state = 'running'", "lock_token", "id"),
         # Workers that know a task which another did not.
         _partial(
             "sched_jobs_unknown_task",
@@ -222,8 +228,8 @@ class Job(Base, Generic[R]):
             "schedule",
             "planned_for",
         ),
-        # Pruning and lists.
-        _partial("sched_jobs_finished", _TERMINAL_SQL, "finished_at"),
+        # Pruning and lists. By state first: failed ones are kept, and pruning must not pass them.
+        _partial("sched_jobs_finished", _TERMINAL_SQL, "state", "finished_at"),
         _partial("sched_jobs_unique_key", "unique_key IS NOT NULL", "unique_key", unique=True),
         _partial(
             "sched_jobs_guard_slot",

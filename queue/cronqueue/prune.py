@@ -5,15 +5,15 @@ A job that goes leaves its verdict in the ledger, in the same transaction.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from cronqueue.columns import Instant
 from cronqueue.database import Database
+from cronqueue.states import TERMINAL
 
 # Rows per transaction: locks are held for milliseconds.
 BATCH = 1000
@@ -24,7 +24,7 @@ def delete_jobs(database: Database, connection: Connection, ids: Iterable[int]) 
     chosen = list(ids)
     if not chosen:
         return 0
-    parameters = {"ids": json.dumps(chosen)} | database.now_parameter()
+    parameters = {"ids": database.listed(chosen)} | database.now_parameter()
     for statement in (_KEEP_VERDICTS, _DELETE_ATTEMPTS):
         connection.execute(text(_sql(database, statement)), parameters)
     return connection.execute(text(_sql(database, _DELETE_JOBS)), parameters).rowcount
@@ -36,14 +36,27 @@ def prune(database: Database, keep: timedelta, keep_count: int) -> int:
     Failed ones stay until somebody deals with them. One batch; returns its size, so that the caller goes
     on while it is full.
     """
+    return prune_until(database, find_edge(database, keep, keep_count))
+
+
+def find_edge(database: Database, keep: timedelta, keep_count: int) -> datetime:
+    """What ended until then goes. It costs a walk over the `keep_count` jobs that ended last."""
+    cutoff, parameters = _moment_ago(database, keep)
+    statement = text(_EDGE.format(cutoff=cutoff)).columns(edge=Instant())
+    with database.snapshot() as connection:
+        edge: datetime = connection.execute(
+            statement, parameters | {"keep_count": keep_count}
+        ).scalar_one()
+    return edge
+
+
+def prune_until(database: Database, edge: datetime) -> int:
+    """Delete one batch of what ended until then; returns its size."""
 
     def batch(connection: Connection) -> int:
-        cutoff = _moment_ago(database, keep)
+        parameters = {"limit": BATCH, "edge": database.moment(edge)}
         lock = "FOR UPDATE SKIP LOCKED" if database.is_postgresql else ""
-        ids = connection.execute(
-            text(_OLD.format(cutoff=cutoff[0], lock=lock)),
-            {"limit": BATCH, "keep_count": keep_count} | cutoff[1],
-        ).scalars()
+        ids = connection.execute(text(_OLD.format(lock=lock)), parameters).scalars()
         return delete_jobs(database, connection, ids.all())
 
     return database.write(batch)
@@ -57,7 +70,7 @@ def expire(database: Database) -> int:
             _sql(database, _EXPIRE if not database.is_postgresql else _EXPIRE_POSTGRESQL)
         )
         rows = connection.execute(statement, {"limit": BATCH} | database.now_parameter()).all()
-        missed = {"ids": json.dumps([row.id for row in rows if row.state == "skipped"])}
+        missed = {"ids": database.listed(row.id for row in rows if row.state == "skipped")}
         connection.execute(text(_sql(database, _JUDGE_MISSED)), missed | database.now_parameter())
         return len(rows)
 
@@ -85,22 +98,31 @@ UPDATE sched_occurrences SET
     verdict = (SELECT CASE WHEN state IN ('queued', 'held', 'running') THEN 'cancelled'
         WHEN state IN ('skipped', 'cancelled') THEN COALESCE(reason, state) ELSE state END
         FROM sched_jobs WHERE id = job_id)
-WHERE job_id IN ({ids}) AND verdict IS NULL
+WHERE job_id {among} AND verdict IS NULL
 """
-_DELETE_ATTEMPTS = "DELETE FROM sched_attempts WHERE job_id IN ({ids})"
-_DELETE_JOBS = "DELETE FROM sched_jobs WHERE id IN ({ids})"
-# By age, and by count: the newest `keep_count` stay. OFFSET walks the index from its young end. Locked, for
-# an operator may be queueing one of them again.
-_OLD = """
-SELECT id FROM sched_jobs
-WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped') AND state <> 'failed'
-    AND finished_at <= (SELECT MAX(edge) FROM (
-        SELECT {cutoff} AS edge
-        UNION ALL SELECT * FROM (SELECT finished_at FROM sched_jobs
-            WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped')
-            ORDER BY finished_at DESC LIMIT 1 OFFSET :keep_count) AS surplus) AS edges)
-ORDER BY finished_at LIMIT :limit {lock}
+_DELETE_ATTEMPTS = "DELETE FROM sched_attempts WHERE job_id {among}"
+_DELETE_JOBS = "DELETE FROM sched_jobs WHERE id {among}"
+# By age, and by count: the newest `keep_count` stay. State by state, each in the order of its index. Locked,
+# for an operator may be queueing one of them again.
+_ENDED = "state IN ('succeeded', 'failed', 'cancelled', 'skipped')"
+_NEWEST = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT finished_at FROM sched_jobs WHERE {_ENDED} AND state = '{state}'"
+    f" ORDER BY finished_at DESC LIMIT :keep_count + 1) AS {state}"
+    for state in TERMINAL
+)
+_EDGE = f"""
+SELECT MAX(edge) AS edge FROM (
+    SELECT {{cutoff}} AS edge
+    UNION ALL SELECT * FROM (
+        {_NEWEST} ORDER BY finished_at DESC LIMIT 1 OFFSET :keep_count) AS surplus) AS edges
 """
+_OLDEST = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT id, finished_at FROM sched_jobs WHERE {_ENDED} AND state = '{state}'"
+    f" AND finished_at <= :edge ORDER BY finished_at LIMIT :limit {{lock}}) AS {state}"
+    for state in TERMINAL
+    if state != "failed"
+)
+_OLD = f"SELECT id FROM ({_OLDEST}) AS ended ORDER BY finished_at LIMIT :limit"
 _EXPIRE = """
 UPDATE sched_jobs SET
     state = CASE WHEN attempts = 0 THEN 'skipped' ELSE 'failed' END,
@@ -108,12 +130,13 @@ UPDATE sched_jobs SET
     failed_at = CASE WHEN attempts > 0 THEN {now} END,
     finished_at = {now}, updated_at = {now}, held_reason = NULL, unique_key = NULL, slot = NULL, gated = {no}
 WHERE id IN (SELECT id FROM sched_jobs
-    WHERE state IN ('queued', 'held') AND expires_at IS NOT NULL AND expires_at <= {now} LIMIT :limit)
+    WHERE state IN ('queued', 'held') AND expires_at IS NOT NULL AND expires_at <= {now}
+    ORDER BY expires_at LIMIT :limit)
 RETURNING id, state
 """
 _JUDGE_MISSED = """
 UPDATE sched_occurrences SET verdict = 'missed:deadline', decided_at = {now}
-WHERE job_id IN ({ids}) AND verdict IS NULL
+WHERE job_id {among} AND verdict IS NULL
 """
 # Locked rows are being claimed or changed: the next sweep sees what became of them.
 _EXPIRE_POSTGRESQL = _EXPIRE.replace("id IN (SELECT", "id = ANY(ARRAY(SELECT").replace(
@@ -122,13 +145,10 @@ _EXPIRE_POSTGRESQL = _EXPIRE.replace("id IN (SELECT", "id = ANY(ARRAY(SELECT").r
 
 
 def _sql(database: Database, statement: str) -> str:
-    ids = (
-        "SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST(:ids AS json)) AS chosen(value)"
-        if database.is_postgresql
-        else "SELECT value FROM json_each(:ids)"
-    )
     return statement.format(
-        now=database.now_sql, ids=ids, no="false" if database.is_postgresql else "0"
+        now=database.now_sql,
+        among=database.among("ids"),
+        no="false" if database.is_postgresql else "0",
     )
 
 

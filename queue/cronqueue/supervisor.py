@@ -27,6 +27,7 @@ from cronqueue.executor import ExecutorSpec, first_line
 from cronqueue.imports import fingerprint
 from cronqueue.processes import start_context
 from cronqueue.registration import sign_off
+from cronqueue.search import rest_after
 from cronqueue.settings import Settings
 from cronqueue.upkeep import Upkeep
 
@@ -266,10 +267,13 @@ class Supervisor:
             return
         if now >= self._probe_at or self._missed_hint:
             self._missed_hint = False
+            asked = boottime()
             due_in = self._upkeep.probe(self._children)
             answered = boottime()
             self._due_at = None if due_in is None else answered + due_in
-            self._probe_at = answered + self._settings.sleep_delay.total_seconds()
+            self._probe_at = answered + max(
+                self._settings.sleep_delay.total_seconds(), rest_after(answered - asked)
+            )
         if self._due_at is not None and boottime() >= self._due_at:
             self._due_at = None
             self._wake_one()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cronqueue import wakeup
 from cronqueue.admission import seconds_until_due
@@ -19,9 +19,10 @@ from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
 from cronqueue.plugins import installed
-from cronqueue.prune import BATCH, expire, forget_workers, prune
+from cronqueue.prune import BATCH, expire, find_edge, forget_workers, prune_until
 from cronqueue.registration import Presence, heartbeat
 from cronqueue.rescue import Death, rescue, return_jobs
+from cronqueue.search import rest_after
 from cronqueue.settings import Settings
 
 log = logging.getLogger("cronqueue.worker")
@@ -29,6 +30,8 @@ log = logging.getLogger("cronqueue.worker")
 HEARTBEAT_PERIOD = 5.0
 EXPIRE_PERIOD = 5.0
 PRUNE_PERIOD = 60.0
+# Between two batches.
+PRUNE_PAUSE = 0.1
 LOOK_PERIOD = 1.0
 # Between looks for lost leases, when none is known to run out sooner.
 LONGEST_RESCUE_PAUSE = 5.0
@@ -50,6 +53,7 @@ class Upkeep:
         self._heartbeat_at = 0.0
         self._expire_at = 0.0
         self._prune_at = boottime() + random.uniform(1, PRUNE_PERIOD)
+        self._prune_edge: datetime | None = None
         self._deaths: list[tuple[str, Death]] = []
 
     def died(self, worker_id: str, death: Death) -> None:
@@ -151,6 +155,7 @@ class Upkeep:
         if self._contact.unbroken_for(now) < renewal_period(self._settings.lease):
             self._rescue_at = now + SHORTEST_RESCUE_PAUSE
             return
+        began = boottime()
         rescued = rescue(self._database)
         if rescued.ids:
             log.warning(
@@ -162,7 +167,7 @@ class Upkeep:
         pause = LONGEST_RESCUE_PAUSE
         if rescued.expires_in is not None:
             pause = min(max(rescued.expires_in, SHORTEST_RESCUE_PAUSE), LONGEST_RESCUE_PAUSE)
-        self._rescue_at = now + pause
+        self._rescue_at = now + max(pause, rest_after(boottime() - began))
 
     def _housekeeping(self, now: float) -> None:
         if now >= self._expire_at:
@@ -171,10 +176,20 @@ class Upkeep:
                 sweep(self._database)
             self._expire_at = now + EXPIRE_PERIOD
         if now >= self._prune_at:
+            self._prune(now)
+
+    def _prune(self, now: float) -> None:
+        """Delete a batch of what was kept long enough, and the next soon, until none is left."""
+        if self._prune_edge is None:
             settings = self._settings
-            pruned = prune(self._database, settings.keep_finished, settings.keep_finished_count)
-            forget_workers(self._database, FORGET_WORKERS_AFTER)
-            self._prune_at = now + (0.1 if pruned >= BATCH else PRUNE_PERIOD)
+            self._prune_edge = find_edge(
+                self._database, settings.keep_finished, settings.keep_finished_count
+            )
+        if prune_until(self._database, self._prune_edge) >= BATCH:
+            self._prune_at = now + PRUNE_PAUSE
+            return
+        forget_workers(self._database, FORGET_WORKERS_AFTER)
+        self._prune_edge, self._prune_at = None, now + PRUNE_PERIOD
 
 
 def _presence(child: Child, settings: Settings, draining: bool) -> Presence:

@@ -13,6 +13,7 @@ import pytest
 from cronqueue import current_job, hook, job
 from cronqueue.database import Database
 from cronqueue.errors import JobTimeout
+from cronqueue.search import NEVER
 from in_process import PATIENCE, InProcess, blocked
 from job_rows import add, configured, get, states
 
@@ -27,7 +28,9 @@ def database(sqlite_url: str) -> Iterator[Database]:
 def run_all(executor: InProcess) -> None:
     """Until nothing is due and nothing runs."""
     executor.rest()
-    executor.turn_until(lambda: executor._holdings.is_empty() and not executor._hungry)
+    executor.turn_until(
+        lambda: executor._holdings.is_empty() and executor._search.claim_at == NEVER
+    )
 
 
 def test_exit_in_a_task_of_a_body_does_not_stop_the_event_loop_of_the_others(

@@ -89,13 +89,13 @@ CREATE TABLE sched_jobs (
     CONSTRAINT sched_jobs_locked_until_moment CHECK (locked_until GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z' AND locked_until >= '1970' AND locked_until < '9000')
 );
 
-CREATE INDEX sched_jobs_due ON sched_jobs (priority DESC, run_at, id) WHERE state = 'queued' AND NOT gated;
+CREATE INDEX sched_jobs_due ON sched_jobs (priority DESC, run_at, id) WHERE state = 'queued' AND NOT gated AND length(queue) > 0;
 
 CREATE INDEX sched_jobs_due_by_queue ON sched_jobs (queue, priority DESC, run_at, id) WHERE state = 'queued' AND NOT gated;
 
 CREATE INDEX sched_jobs_expiring ON sched_jobs (expires_at) WHERE state IN ('queued', 'held') AND expires_at IS NOT NULL;
 
-CREATE INDEX sched_jobs_finished ON sched_jobs (finished_at) WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped');
+CREATE INDEX sched_jobs_finished ON sched_jobs (state, finished_at) WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped');
 
 CREATE INDEX sched_jobs_gated ON sched_jobs (run_at) WHERE state = 'queued' AND gated;
 
@@ -103,7 +103,7 @@ CREATE UNIQUE INDEX sched_jobs_guard_slot ON sched_jobs (guard, slot) WHERE guar
 
 CREATE INDEX sched_jobs_overlap ON sched_jobs (guard, planned_for) WHERE state = 'held' AND held_reason = 'overlap';
 
-CREATE INDEX sched_jobs_running ON sched_jobs (id) WHERE state = 'running';
+CREATE INDEX sched_jobs_running ON sched_jobs (lock_token, id) WHERE state = 'running';
 
 CREATE INDEX sched_jobs_scheduled ON sched_jobs (schedule, planned_for) WHERE state IN ('queued', 'held') AND schedule IS NOT NULL;
 
