@@ -36,6 +36,7 @@ from job_rows import (
     claim_due,
     ended,
     execute,
+    ids,
     now,
 )
 from postgres_server import PostgresServer
@@ -44,7 +45,7 @@ from statement_cost import Cost, measured
 Crowds = tuple[Database, Database]
 Work = Callable[[], object]
 
-FEW, MANY = 1_500, 15_000
+FEW, MANY = 1_000, 10_000
 DAY = timedelta(days=1)
 OURS = ("default", "mail")
 BANDS = {
@@ -132,16 +133,16 @@ def test_a_probe_reads_the_first_job_of_each_lane(crowds: Crowds, band: Band) ->
 
 
 @pytest.mark.parametrize(
-    "verdict",
+    ("verdict", "retention"),
     [
-        SUCCEEDED,
-        Verdict("succeeded", result_json="1"),
-        Verdict("queued", delay=60.0, error="oh", attempt_outcome="failed"),
-        Verdict("failed", error="oh", attempt_outcome="failed"),
+        (SUCCEEDED, Retention()),
+        (SUCCEEDED, Retention(drop_finished=True)),
+        (Verdict("succeeded", result_json="1"), Retention()),
+        (Verdict("queued", delay=60.0, error="oh", attempt_outcome="failed"), Retention()),
+        (Verdict("failed", error="oh", attempt_outcome="failed"), Retention(drop_failed=True)),
     ],
-    ids=["succeeded", "with a result", "retried", "failed"],
+    ids=["succeeded", "deleted", "with a result", "retried", "failed"],
 )
-@pytest.mark.parametrize("retention", [Retention(), Retention(True, True)], ids=["keep", "delete"])
 def test_a_finish_reads_the_jobs_that_it_ends(
     crowds: Crowds, verdict: Verdict, retention: Retention
 ) -> None:
@@ -181,20 +182,20 @@ def test_renewals_read_what_their_tokens_hold(crowds: Crowds) -> None:
 @pytest.mark.parametrize("of_one_executor", [False, True])
 def test_a_rescue_reads_what_runs_and_nothing_else(crowds: Crowds, of_one_executor: bool) -> None:
     _, database = crowds
-    running = MANY // 40
+
+    def work(started: frozenset[int]) -> set[int]:
+        if of_one_executor:
+            return set(return_jobs(database, WORKER.worker_id, Death("gone", started)))
+        return set(rescue(database).ids)
+
+    work(frozenset())  # what other tests have left
     jobs = take(database)
     let_lease_run_out(database, jobs[0].lock_token)
     with measured(database) as cost:
-        if of_one_executor:
-            death = Death("gone", frozenset(job.id for job in jobs[:2]))
-            returned = return_jobs(database, WORKER.worker_id, death)
-        else:
-            returned = rescue(database).ids
-    assert {job.id for job in jobs} <= set(returned)
-    # Two statements of two plans each, of which each may read an entry of the index and a row.
-    assert cost.rows < running * 10, cost
-    assert cost.pages < running * 4, cost
-    assert cost.steps < running * 60, cost
+        assert work(frozenset(ids(jobs[:2]))) == set(ids(jobs))
+    # One job in forty runs; a walk over the whole table takes two steps a row at least.
+    assert cost.rows < MANY / 2, cost
+    assert cost.steps < MANY * 2, cost
 
 
 def test_what_expires_is_found_among_all_that_waits(crowds: Crowds) -> None:
@@ -218,8 +219,9 @@ def test_a_prune_reads_what_it_deletes(crowds: Crowds) -> None:
 def assert_same_work(crowds: Crowds, prepare: Callable[[Database], Work]) -> None:
     """Ten times as many other rows make no difference."""
     few, many = (_cost(database, prepare(database)) for database in crowds)
-    # A plan may read rows one by one or by the page, an index be a level deeper, an update need a new page.
-    assert many.rows <= few.rows * 2 + 20, many
+    # Of each kind there are five hundred more. What may differ: a plan reads rows one by one or by the page,
+    # an index is a level deeper, an update needs a new page.
+    assert many.rows <= few.rows * 2 + 200, many
     assert many.pages <= few.pages * 2 + 150, many
     assert many.steps <= few.steps * 1.1 + 20, many
     assert not any(line.startswith("SCAN sched_jobs") for line in many.plans if "INDEX" not in line)
