@@ -183,7 +183,7 @@ def parse_url(text: str | URL) -> URL:
     """A database's address; `postgres://` and `postgresql://` mean psycopg 3. Raises ConfigurationError."""
     try:
         url = make_url(text)
-    except UrlError:
+    except (UrlError, ValueError):  # the latter for a port that is no number
         raise ConfigurationError(
             f"database URL {_mask(str(text))!r} cannot be read: write sqlite:///jobs.db or postgresql://user@host/name"
         ) from None
@@ -322,9 +322,16 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _is_connect_failure(error: DBAPIError) -> bool:
-    """Whether this happened at the door: nothing of ours was executed yet."""
-    if error.statement is None and _sqlstate(error)[:2] in ("", "08", "28", "3D", "53", "57"):
-        return "sqlite3" not in type(error.orig).__module__ or "unable to open" in str(error.orig)
+    """Whether this happened at the door, or because of the file: nothing of ours was executed."""
+    if "sqlite3" not in type(error.orig).__module__:
+        return error.statement is None and _sqlstate(error)[:2] in (
+            "",
+            "08",
+            "28",
+            "3D",
+            "53",
+            "57",
+        )
     return any(
         sign in str(error.orig)
         for sign in (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,14 +23,17 @@ from cronqueue.audit import record, this_user
 from cronqueue.database import Database, read_now
 from cronqueue.errors import KeyTaken, RunAtError, StateError
 from cronqueue.prune import delete_jobs as delete_rows
-from cronqueue.registry import check_queue
+from cronqueue.registry import bind, check_priority, check_queue, find_task
+from cronqueue.serialization import encode_call
 
 __all__ = [
     "Cancelled",
+    "Edit",
     "cancel_job",
     "cancel_jobs",
     "delete_job",
     "delete_jobs",
+    "edit_job",
     "pause_queue",
     "resume_queue",
     "retry_job",
@@ -54,6 +57,16 @@ class Cancelled:
 
     cancelled: int
     requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What to change of a job; what is None stays. `arguments`: positional ones and named ones."""
+
+    arguments: tuple[Sequence[Any], Mapping[str, Any]] | None = None
+    run_at: datetime | None = None
+    priority: int | None = None
+    queue: str | None = None
 
 
 def retry_job(database: Database, job_id: int, *, actor: str) -> None:
@@ -109,6 +122,25 @@ def run_now(database: Database, job_id: int, *, actor: str) -> None:
 def run_jobs_now(database: Database, ids: Iterable[int], *, actor: str) -> int:
     """Make those of the jobs due that wait; returns how many."""
     return _reach_many(database, "run-now", ids, actor, _run_now).total()
+
+
+def edit_job(database: Database, job_id: int, edit: Edit, *, actor: str) -> None:
+    """Change a waiting job; a schedule's own changes leave it alone from then on.
+
+    Raises LookupError, StateError, or what enqueueing raises for values that cannot be stored.
+    """
+    statement = text("SELECT task FROM sched_jobs WHERE id = :id")
+    with database.snapshot() as connection:
+        task = connection.execute(statement, {"id": job_id}).scalar()
+    row: dict[str, Any] = {
+        "args": None if edit.arguments is None else _encoded(task, *edit.arguments),
+        "run_at": None if edit.run_at is None else database.moment(edit.run_at),
+        "priority": None if edit.priority is None else check_priority(edit.priority),
+        "queue": None if edit.queue is None else check_queue(edit.queue),
+    }
+    detail = {**row, "run_at": None if edit.run_at is None else edit.run_at.isoformat()}
+    _reach_one(database, "edit", job_id, actor, partial(_edit, row), **detail)
+    wakeup.notify(database)
 
 
 def pause_queue(
@@ -184,6 +216,14 @@ UPDATE sched_jobs SET
     state = 'queued', held_reason = NULL, pinned = {yes}, gated = (guard IS NOT NULL AND slot IS NULL),
     run_at = CASE WHEN run_at < {now} THEN run_at ELSE {now} END,
     expires_at = CASE WHEN expires_at > {now} THEN expires_at END, updated_at = {now}
+WHERE id {chosen} AND state IN ('queued', 'held')
+RETURNING id, state
+"""
+_EDIT = """
+UPDATE sched_jobs SET
+    args = COALESCE({args}, args), queue = COALESCE({queue}, queue),
+    priority = COALESCE({priority}, priority), run_at = COALESCE({run_at}, run_at),
+    pinned = {yes}, updated_at = {now}
 WHERE id {chosen} AND state IN ('queued', 'held')
 RETURNING id, state
 """
@@ -283,6 +323,18 @@ def _run_now(database: Database, connection: Connection, ids: Sequence[int]) -> 
     return _reached(_execute(database, connection, _RUN_NOW, ids=ids))
 
 
+def _edit(
+    row: Mapping[str, Any], database: Database, connection: Connection, ids: Sequence[int]
+) -> Reached:
+    return _reached(_execute(database, connection, _EDIT, dict(row), ids=ids))
+
+
+def _encoded(task: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """The arguments as they are stored, bound to the task's signature if it is known here."""
+    found = None if task is None else find_task(task)
+    return encode_call(args, kwargs) if found is None else bind(found, args, kwargs)
+
+
 def _refuse(connection: Connection, action: str, job_id: int) -> NoReturn:
     statement = text("SELECT state, key FROM sched_jobs WHERE id = :id")
     row = connection.execute(statement, {"id": job_id}).one_or_none()
@@ -344,6 +396,10 @@ def _execute(
         until="CAST(:until AS timestamptz)" if postgresql else ":until",
         detail="CAST(:detail AS json)" if postgresql else ":detail",
         lock="FOR UPDATE" if postgresql else "",
+        args="CAST(:args AS json)" if postgresql else ":args",
+        queue="CAST(:queue AS text)" if postgresql else ":queue",
+        priority="CAST(:priority AS integer)" if postgresql else ":priority",
+        run_at="CAST(:run_at AS timestamptz)" if postgresql else ":run_at",
     )
     chosen = {"ids": list(ids) if postgresql else json.dumps(list(ids))}
     result = connection.execute(

@@ -6,12 +6,15 @@ import ctypes
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+# All but tab and line feed.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def start_context(preload: list[str]) -> BaseContext:
@@ -43,10 +46,17 @@ def ignore_signals() -> None:
 
 def log_to(level: int, jobs: int) -> None:
     """Log to standard error, in lines that people and machines read; `jobs` is for the ends of jobs."""
-    logging.basicConfig(
-        level=level, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("cronqueue.jobs").setLevel(jobs)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Shows control characters of stored names and messages instead of sending them to the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], super().format(record))
 
 
 def is_stopped(pid: int) -> bool:

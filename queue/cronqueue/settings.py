@@ -32,6 +32,8 @@ DELAYED_JOB_NAMES = {
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("give a text")
+    if not value.isprintable():  # control characters, or bytes that are no UTF-8
+        raise ValueError("give a text of printable characters")
     return value
 
 
@@ -75,7 +77,7 @@ def _names(value: object) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         raise ValueError("give names, separated by commas")
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(_text(part.strip()) for part in parts if part.strip())
 
 
 def _pairs(value: object) -> tuple[tuple[str, str], ...]:
@@ -84,7 +86,7 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
         if isinstance(value, dict)
         else [part.partition("=")[::2] for part in _names(value)]
     )
-    return tuple((str(key).strip(), str(text).strip()) for key, text in pairs)
+    return tuple((_text(str(key).strip()), _text(str(text).strip())) for key, text in pairs)
 
 
 def _duration(value: object) -> timedelta:
@@ -215,7 +217,7 @@ def load_settings(
         try:
             values[each.name] = None if value is None else each.metadata["read"](value)
         except ValueError as error:
-            faults.append(f"{origins[each.name]}: {each.name} {value!r}: {error}")
+            faults.append(f"{_place(each.name, origins[each.name])} {value!r}: {error}")
     if faults:
         raise ConfigurationError("\n".join(faults))
     settings = Settings(**values)
@@ -250,6 +252,13 @@ def resolve_database_url(loaded: Loaded) -> str:
         if path:
             return f"{prefix}{(loaded.folder / path).absolute()}{mark}{query}"
     return url
+
+
+def _place(name: str, origin: str) -> str:
+    """Where the value stands, as its reader calls it."""
+    if origin == "flag":
+        return f"--{name.replace('_', '-')}"
+    return origin if origin.isupper() else f"{origin}: {name}"
 
 
 def _read_file(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:

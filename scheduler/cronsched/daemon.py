@@ -138,11 +138,14 @@ class Daemon:
 
     def load(self) -> Manifest:
         """What the files declare now."""
+        imports = self._settings.imports
+        # Who declares schedules in modules needs no folder. Else it is a wrong path, and no reason to
+        # remove what its files have declared.
         return load_in_child(
             self._options.folder,
-            self._settings.imports,
+            imports,
             tz=self._settings.tz,
-            missing_ok=True,
+            missing_ok=bool(imports),
             is_stopped=lambda: self._is_stopping,
         )
 

@@ -43,6 +43,15 @@ class ScheduleRow:
     description: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """One occurrence whose time has come, and what became of it."""
+
+    planned_for: datetime
+    verdict: str
+    job_id: int | None
+
+
 def list_schedules(database: Database, *, retired: bool = False) -> list[ScheduleRow]:
     """All schedules, the one that runs next first."""
     with database.snapshot() as connection:
@@ -69,6 +78,17 @@ def next_occurrences(
     """The next occurrences after `start`, by default after now on the database's clock."""
     definition = find_definition(database, name)
     return upcoming(definition, start or database.server_now(), count)
+
+
+def history(database: Database, name: str, limit: int) -> list[LedgerRow]:
+    """The occurrences up to now with their verdicts, the newest first; raises LookupError."""
+    with database.snapshot() as connection:
+        now = database.moment(read_now(database, connection))
+        rows = connection.execute(_HISTORY, {"name": name, "now": now, "limit": limit})
+        found = [LedgerRow(row.planned_for, row.verdict, row.job_id) for row in rows]
+    if not found:
+        find_definition(database, name)
+    return found
 
 
 def trigger(
@@ -133,6 +153,12 @@ FROM sched_schedules s
     next_run=Instant(),
     last_run=Instant(),
 )
+
+
+_HISTORY = text("""
+SELECT planned_for, verdict, job_id FROM sched_ledger
+WHERE schedule = :name AND planned_for <= :now ORDER BY planned_for DESC LIMIT :limit
+""").columns(planned_for=Instant())
 
 
 def _as_row(row: Row[Any], now: datetime) -> ScheduleRow:

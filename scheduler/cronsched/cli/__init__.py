@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
 
 import click
 
-from cronsched.cli.base import Lazy, SchedGroup, exit_code_of
+from cronqueue.version import __version__
+from cronsched.cli.base import Lazy, Sched
+from cronsched.cli.exits import Terminated
 
 COMMANDS = {
     "up": Lazy("up", "Schema, daemon and worker together, for development and small sites"),
@@ -28,7 +32,8 @@ COMMANDS = {
 }
 
 
-@click.group(cls=SchedGroup, lazy=COMMANDS)
+@click.group(cls=Sched, lazy=COMMANDS)
+@click.version_option(__version__, message="cronqueue %(version)s")
 def sched() -> None:
     """Recurring schedules and a job queue in one service.
 
@@ -40,10 +45,14 @@ def sched() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command and exit with its code."""
-    try:
-        code = sched.main(args=arguments, prog_name="sched", standalone_mode=False)
-    except BaseException as error:
-        sys.exit(exit_code_of(error))
-    sys.exit(code if isinstance(code, int) else 0)
+def main() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show ends nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sched.main()
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated

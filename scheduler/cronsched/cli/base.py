@@ -1,24 +1,24 @@
-"""What all commands share: options that stand everywhere, settings, the database, exit codes."""
+"""What all commands share: options that stand everywhere, settings, the database."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from cronsched.cli.exits import exit_code_of, refuse, say
+from cronsched.cli.parameters import meant, shown
+
 if TYPE_CHECKING:
     from cronqueue.database import Database
     from cronqueue.settings import Loaded
-
-OK, FAILED, USAGE, PENDING, WRONG, NO_MATCH, NO_DATABASE, JOB_FAILED = range(8)
-WAIT_TIMED_OUT = 124
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,6 @@ class Lazy:
 
     module: str
     help: str
-
-
-class Exit(Exception):
-    """Leave with this code, with one line to standard error if there is one to say."""
-
-    def __init__(self, code: int, message: str = "") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass
@@ -51,6 +43,10 @@ class State:
     def verbose(self) -> bool:
         return bool(self.flags.get("verbose"))
 
+    @property
+    def quiet(self) -> bool:
+        return bool(self.flags.get("quiet"))
+
     def load(self, *, delayed_job_names: bool = False, **flags: Any) -> Loaded:
         """The settings, with the flags of this command."""
         from cronqueue import configuration
@@ -59,6 +55,8 @@ class State:
         names = ("database_url", "schedules", "imports", "quiet")
         chosen = {name: self.flags[name] for name in names if self.flags.get(name)}
         loaded = load_settings({**chosen, **flags}, delayed_job_names=delayed_job_names)
+        if loaded.origins["tz"] != "default":
+            _check_tz(loaded)
         configuration.use_settings(loaded.settings)
         return loaded
 
@@ -84,12 +82,33 @@ class State:
 
         sys.path.insert(0, os.getcwd())
         settings, folder = self.loaded.settings, self.loaded.folder
-        faults = list(import_modules(settings.imports))
         path = folder / settings.schedules
-        if path.is_dir():
-            faults += import_folder(path)
+        # What the files print is no part of the answer.
+        with contextlib.redirect_stdout(sys.stderr):
+            faults = list(import_modules(settings.imports))
+            if path.is_dir():
+                faults += import_folder(path)
         for fault in faults:
-            click.echo(f"sched: {fault}", err=True)
+            say(str(fault))
+
+    def as_arguments(self) -> list[str]:
+        """The shared options as they were given, for a command that starts another."""
+        given: list[str] = []
+        for option in _shared_options():
+            value = self.flags.get(str(option.name))
+            if value is not None:
+                given += [option.opts[-1]] if option.is_flag else [option.opts[-1], value]
+        return given
+
+
+def _check_tz(loaded: Loaded) -> None:
+    from cronqueue.errors import ConfigurationError, DefinitionError
+    from cronsched.timezones import check_zone
+
+    try:
+        check_zone(loaded.settings.tz)
+    except DefinitionError as error:
+        raise ConfigurationError(f"{loaded.origins['tz']}: {error}") from None
 
 
 def _shared_options() -> list[click.Option]:
@@ -99,18 +118,25 @@ def _shared_options() -> list[click.Option]:
         if value is not None and value is not False:
             context.ensure_object(State).flags[str(parameter.name)] = value
 
-    def option(*names: str, **settings: Any) -> click.Option:
-        return click.Option(names, callback=tell, expose_value=False, **settings)
+    def tell_zone(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            from cronsched.timezones import check_zone
+
+            check_zone(value)
+        tell(context, parameter, value)
+
+    def option(*names: str, callback: Any = tell, **settings: Any) -> click.Option:
+        return click.Option(names, callback=callback, expose_value=False, **settings)
 
     return [
         option("--database-url", metavar="URL", help="The database.  [SCHED_DATABASE_URL]"),
-        option(
-            "--schedules", metavar="DIR", help="Folder of the schedule files.  [SCHED_SCHEDULES]"
-        ),
+        option("--schedules", metavar="DIR", help="Folder of schedule files.  [SCHED_SCHEDULES]"),
         option("--imports", metavar="MODULES", help="Modules with tasks.  [SCHED_IMPORTS]"),
         option("--json", "as_json", is_flag=True, help="Print one JSON document."),
-        option("--tz", metavar="ZONE", help="Show and read times in this zone."),
-        option("--utc", is_flag=True, help="Show times in UTC (the default)."),
+        option(
+            "--tz", metavar="ZONE", callback=tell_zone, help="Show and read times in this zone."
+        ),
+        option("--utc", is_flag=True, help="Show and read times in UTC."),
         option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours."),
         option("-v", "--verbose", is_flag=True, help="Say more; tracebacks of errors."),
         option("-q", "--quiet", is_flag=True, help="Print errors only.  [SCHED_QUIET]"),
@@ -124,6 +150,15 @@ class SchedCommand(click.Command):
         super().__init__(*arguments, **settings)
         own = {name for parameter in self.params for name in parameter.opts}
         self.params += [each for each in _shared_options() if own.isdisjoint(each.opts)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """The last look at the options before the command itself."""
+        flags = ctx.ensure_object(State).flags
+        if flags.get("utc") and flags.get("tz"):
+            refuse("--utc or --tz, not both")
+        if flags.get("verbose") and flags.get("quiet"):
+            refuse("--verbose or --quiet, not both")
+        return super().invoke(ctx)
 
 
 class SchedGroup(click.Group):
@@ -148,6 +183,15 @@ class SchedGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command of that name, or the one that was meant as a suggestion."""
+        known, name = self.list_commands(ctx), args[0]
+        if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"there is no command {shown(name)}{meant(name, known)}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The registry has the words: no command is imported for a list of them."""
         if not self._lazy:
@@ -160,70 +204,35 @@ class SchedGroup(click.Group):
 SchedGroup.group_class = SchedGroup
 
 
+class Sched(SchedGroup):
+    """The whole command: whatever happens, it ends with a code and at most one line."""
+
+    def main(self, args: Sequence[str] | None = None, *_: Any, **settings: Any) -> NoReturn:
+        """Run the command and exit with its code."""
+        state = State()
+        settings |= {"prog_name": "sched", "standalone_mode": False, "obj": state}
+        try:
+            code = super().main(args, **settings)
+        except BaseException as error:
+            sys.exit(exit_code_of(error, verbose=state.verbose))
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no text before any part of it reaches a database."""
+        for each in args:
+            if "\0" in each or not _is_text(each):
+                raise click.UsageError(f"{shown(each)} is no text: bytes that are not UTF-8", ctx)
+        return super().parse_args(ctx, args)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def pass_state(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hand the state to a command as its first argument."""
     return click.make_pass_decorator(State, ensure=True)(function)
-
-
-def exit_code_of(error: BaseException) -> int:
-    """Say what went wrong, in one line, and with which code to leave."""
-    if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else FAILED
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
-    if isinstance(error, Exit):
-        if str(error):
-            _say(str(error))
-        return error.code
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-        return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        # The reader has seen enough; Python must not complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
-    return _code_of_ours(error)
-
-
-def _code_of_ours(error: BaseException) -> int:
-    from cronqueue.errors import (
-        CronqueueError,
-        DatabaseUnreachable,
-        SchemaMismatch,
-        WaitTimeout,
-    )
-
-    if {"-v", "--verbose"}.intersection(sys.argv) or not isinstance(
-        error, CronqueueError | LookupError
-    ):
-        import traceback
-
-        traceback.print_exception(error)
-    _say(str(error) or type(error).__name__)
-    if isinstance(error, DatabaseUnreachable | SchemaMismatch):
-        return NO_DATABASE
-    if isinstance(error, WaitTimeout):
-        return WAIT_TIMED_OUT
-    if isinstance(error, LookupError):
-        return NO_MATCH
-    return FAILED
-
-
-def refuse(message: str) -> NoReturn:
-    """End with the code for wrong usage."""
-    raise Exit(USAGE, message)
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before an act on many; off a terminal only --yes answers."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        refuse(f"{question} Say --yes to do it.")
-    click.confirm(question, abort=True, err=True)
-
-
-def _say(message: str) -> None:
-    click.echo(f"sched: {message}", err=True)

@@ -7,11 +7,18 @@ from typing import Any
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.exits import FAILED, OK
+from cronsched.cli.parameters import DURATION
 from cronsched.cli.worker import set_up_logging
 
 
 @click.command("daemon", cls=SchedCommand)
-@click.option("--horizon", metavar="DURATION", help="How far ahead; default 24h.  [SCHED_HORIZON]")
+@click.option(
+    "--horizon",
+    type=DURATION,
+    metavar="DURATION",
+    help="How far ahead; default 24h.  [SCHED_HORIZON]",
+)
 @click.option("--once", is_flag=True, help="Load, apply, write, exit.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, exit.")
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
@@ -34,6 +41,7 @@ def command(state: State, once: bool, dry_run: bool, name: str | None, **flags: 
     folder = loaded.folder / loaded.settings.schedules
     daemon = Daemon(database, DaemonOptions(loaded.settings, folder, name))
     if dry_run:
-        print_plan(state, plan(database, daemon.load(), loaded.settings))
-        return 0
+        found = plan(database, daemon.load(), loaded.settings)
+        print_plan(state, found, database.server_now())
+        return FAILED if found.manifest.faults else OK
     return daemon.run_once() if once else daemon.run()

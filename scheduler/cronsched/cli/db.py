@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cronsched.cli.base import WRONG, Exit, SchedGroup, State, pass_state
-from cronsched.cli.output import print_json
+from cronsched.cli.base import SchedGroup, State, pass_state
+from cronsched.cli.exits import WRONG, Exit
+from cronsched.cli.output import counted, print_done, print_json
 
 
 @click.group(cls=SchedGroup)
@@ -23,7 +24,8 @@ def upgrade(state: State) -> None:
     database = state.open(check=False)
     before = schema.upgrade(database)
     what = "was there already" if before.fit == "ok" else f"from {before.version or 'nothing'}"
-    click.echo(f"{shown(database.url)}: schema {schema.HEAD}, {what}")
+    words = f"{shown(database.url)}: schema {schema.HEAD}, {what}"
+    print_done(state, words, {"before": before.version, "version": schema.HEAD})
 
 
 @command.command()
@@ -70,7 +72,11 @@ def sql(state: State, dialect: str | None, start: str | None) -> None:
         dialect = (
             "postgresql" if state.loaded.settings.database_url.startswith("postgres") else "sqlite"
         )
-    click.echo(schema.sql(dialect, start))
+    statements = schema.sql(dialect, start)
+    if state.as_json:
+        print_json({"dialect": dialect, "sql": statements})
+    else:
+        click.echo(statements)
 
 
 @command.command()
@@ -83,4 +89,4 @@ def prune(state: State) -> None:
     total = 0
     while count := pruning.prune(database, settings.keep_finished, settings.keep_finished_count):
         total += count
-    click.echo(f"deleted {total} jobs")
+    print_done(state, f"deleted {counted(total, 'job')}", {"deleted": total})

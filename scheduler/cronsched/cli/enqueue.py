@@ -2,76 +2,93 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cronsched.cli.base import JOB_FAILED, Exit, SchedCommand, State, pass_state, refuse
-from cronsched.cli.output import parse_time, print_fields, print_json
+from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.exits import refuse
+from cronsched.cli.output import parse_time, print_done, show_time
+from cronsched.cli.parameters import DURATION, JSON_LIST, JSON_OBJECT, meant, shown
+from cronsched.cli.waiting import wait_for
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from cronqueue.models import Job
 
 
 @click.command("enqueue", cls=SchedCommand)
 @click.argument("task")
-@click.option("--args", default="[]", metavar="JSON", help="Positional arguments, a JSON list.")
-@click.option("--kwargs", default="{}", metavar="JSON", help="Named arguments, a JSON object.")
+@click.option("--args", type=JSON_LIST, default="[]", metavar="JSON", help="Positional arguments.")
+@click.option("--kwargs", type=JSON_OBJECT, default="{}", metavar="JSON", help="Named arguments.")
 @click.option("--at", metavar="TIME", help="Not before this time.")
-@click.option("--in", "delay", metavar="DURATION", help="Not before this has passed: 90s, 5m, 2h.")
-@click.option("--priority", type=int, help="Higher runs first; default 0.")
+@click.option("--in", "delay", type=DURATION, metavar="DURATION", help="Not before: 90s, 5m, 2h.")
+@click.option("--priority", type=int, help="Higher runs first; default: the task's, or 0.")
 @click.option("--queue", help="Default: the task's.")
 @click.option("--key", help="Once at a time: an unfinished job with this key is taken instead.")
 @click.option("--key-until", type=click.Choice(["finish", "start"]), default="finish")
 @click.option("--max-attempts", type=int)
-@click.option("--timeout", metavar="DURATION")
-@click.option("--expires", metavar="DURATION", help="Not worth starting later than this.")
-@click.option("--wait", is_flag=True, help="Wait for the end; exit code 7 if the job failed.")
-@click.option("--wait-timeout", metavar="DURATION", help="Exit code 124 after this.")
+@click.option("--timeout", type=DURATION, metavar="DURATION", help="For each attempt.")
+@click.option(
+    "--expires", type=DURATION, metavar="DURATION", help="Not worth starting later than this."
+)
+@click.option("--wait", is_flag=True, help="Wait for the end; exit code 7 unless it succeeded.")
+@click.option("--wait-timeout", type=DURATION, metavar="DURATION", help="Exit code 124 after this.")
 @click.option("--force", is_flag=True, help="Although no module here knows the task.")
 @pass_state
-def command(state: State, task: str, args: str, kwargs: str, **chosen: Any) -> None:
-    """Store a job for TASK."""
+def command(
+    state: State,
+    task: str,
+    at: str | None,
+    wait: bool,
+    wait_timeout: timedelta | None,
+    force: bool,
+    **chosen: Any,
+) -> None:
+    """Store a job for TASK. Higher priority runs first, then the earlier time, then the lower id.
+
+    \b
+    sched enqueue hello.greet --args '["you"]' --in 5m
+    sched enqueue hello.greet --kwargs '{"name": "you"}' --wait
+    """
     from cronqueue.enqueueing import enqueue
     from cronqueue.registry import find_task
 
+    if at is not None and chosen["delay"] is not None:
+        refuse("--at or --in, not both")
+    chosen["run_at"] = None if at is None else parse_time(state, "--at", at)
     state.load_tasks()
-    if find_task(task) is None and not chosen.pop("force"):
-        refuse(unknown_task(task))
-    chosen.pop("force", None)
-    wait, wait_timeout, at = chosen.pop("wait"), chosen.pop("wait_timeout"), chosen.pop("at")
-    chosen["run_at"] = None if at is None else parse_time(state, at)
+    if find_task(task) is None and not force:
+        refuse(f"{unknown_task(task)} (--force stores it all the same)")
     state.open()
-    job = enqueue(
-        task, parse_json("--args", args, list), parse_json("--kwargs", kwargs, dict), **chosen
-    )
-    if wait:
-        job.wait(wait_timeout)
-    if state.as_json:
-        shown = {"id": job.id, "task": job.task, "state": job.state, "run_at": job.run_at}
-        print_json({**shown, "created": job.created, "result_json": job.result_json})
-    elif wait:
-        print_fields(state, {"job": job.id, "state": job.state, "result": job.result_json})
+    job = enqueue(task, chosen.pop("args"), chosen.pop("kwargs"), **chosen)
+    if wait or wait_timeout is not None:
+        wait_for(state, job, wait_timeout)
     else:
-        click.echo(f"job {job.id}" if job.created else f"job {job.id} holds the key already")
-    if wait and job.state != "succeeded":
-        raise Exit(JOB_FAILED, f"job {job.id} {job.state}: {job.reason or ''}")
+        _tell(state, job)
 
 
 def unknown_task(name: str) -> str:
     """What is wrong with the name, and which was meant."""
     from cronqueue.registry import all_tasks
 
-    close = difflib.get_close_matches(name, all_tasks(), 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"no task is named {name!r}{hint} (--force stores it all the same)"
+    known = sorted(all_tasks())
+    if not known:
+        return f"no task is named {shown(name)}: no task was found in the schedules folder or --imports"
+    return f"no task is named {shown(name)}{meant(name, known) or f': there are {_some(known)}'}"
 
 
-def parse_json(option: str, text: str, kind: type[Any]) -> Any:
-    """A JSON value of the expected kind."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        refuse(f"{option} {text[:80]!r} is no JSON: {error}")
-    if not isinstance(value, kind):
-        refuse(f"{option}: give a JSON {'list' if kind is list else 'object'}, not {text[:80]}")
-    return value
+def _some(names: list[str], count: int = 5) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _tell(state: State, job: Job[Any]) -> None:
+    words = (
+        f"job {job.id}: {job.task}, {show_time(state, job.run_at)}"
+        if job.created
+        else f"job {job.id} holds the key already: nothing was stored"
+    )
+    names = ("id", "task", "state", "run_at", "created")
+    print_done(state, words, {name: getattr(job, name) for name in names})

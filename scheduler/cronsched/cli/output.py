@@ -6,18 +6,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
 import click
 
-from cronsched.cli.base import State, refuse
+from cronsched.cli.base import State
+from cronsched.cli.exits import clean, refuse, say
+from cronsched.cli.parameters import shown
 
 FORMAT_VERSION = 1
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Coloured tables that go into a pipe are not folded: the pager cuts them.
+_PIPE_WIDTH = 400
 
 
 def print_json(data: Any) -> None:
@@ -25,6 +28,14 @@ def print_json(data: Any) -> None:
     click.echo(
         json.dumps({"format_version": FORMAT_VERSION, "data": plain(data)}, ensure_ascii=False)
     )
+
+
+def print_done(state: State, words: str, data: Any) -> None:
+    """What an act has done."""
+    if state.as_json:
+        print_json(data)
+    elif not state.quiet:
+        click.echo(clean(words))
 
 
 def plain(value: Any) -> Any:
@@ -42,44 +53,57 @@ def plain(value: Any) -> Any:
     return value
 
 
-def print_table(state: State, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Columns under their headers."""
-    cells = [[clean(show(state, cell)) for cell in row] for row in rows]
-    if _is_fancy(state):
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
+def print_list(
+    state: State, found: Sequence[Any], headers: Sequence[str], row: Callable[[Any], Sequence[Any]]
+) -> None:
+    """A list as JSON or as a table; of an empty one, that and where was looked."""
+    if state.as_json:
+        print_json(found)
+    elif found:
+        print_table(state, headers, [row(each) for each in found])
+    elif not state.quiet:
+        from cronqueue.database import parse_url
+        from cronqueue.database import shown as shown_url
+        from cronqueue.settings import resolve_database_url
 
-        table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
-        for row in cells:
-            table.add_row(*row)
-        Console(force_terminal=state.flags.get("color") == "always" or None).print(
-            table, markup=False
-        )
+        say(f"nothing to list in {shown_url(parse_url(resolve_database_url(state.loaded)))}")
+
+
+def print_table(state: State, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Columns under their headers; numbers at the right."""
+    fancy = _is_fancy(state)
+    cells = [[clean(show(state, cell, brief=fancy)) for cell in row] for row in rows]
+    numeric = [_is_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(headers)
+    if fancy:
+        _print_rich(headers, cells, numeric)
         return
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    for row in [list(headers), *cells]:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+    from rich.cells import cell_len, set_cell_size
+
+    widths = [max(map(cell_len, column)) for column in zip(headers, *cells, strict=True)]
+    for line in [list(headers), *cells]:
+        padded = [
+            " " * (width - cell_len(cell)) + cell if right else set_cell_size(cell, width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
 
 
 def print_fields(state: State, fields: Mapping[str, Any]) -> None:
     """One thing, a line for each of its properties; what is not set is left out."""
-    shown = {name: show(state, value) for name, value in fields.items() if value not in (None, "")}
-    width = max(map(len, shown), default=0)
-    for name, value in shown.items():
-        lines = value.splitlines() or [""]
-        click.echo(f"{name.ljust(width)}  {clean(lines[0])}")
-        for line in lines[1:]:
-            click.echo(f"{' ' * width}  {clean(line)}")
+    told = {name: show(state, value) for name, value in fields.items() if value not in (None, "")}
+    width = max(map(len, told), default=0)
+    for name, value in told.items():
+        for number, line in enumerate(value.splitlines() or [""]):
+            label = "" if number else name
+            click.echo(f"{label.ljust(width)}  {clean(line)}")
 
 
-def show(state: State, value: Any) -> str:
+def show(state: State, value: Any, *, brief: bool = False) -> str:
     """A value for people."""
     if value is None:
         return "-"
     if isinstance(value, datetime):
-        return show_time(state, value)
+        return show_time(state, value, brief=brief)
     if isinstance(value, timedelta):
         from cronqueue.durations import format_duration
 
@@ -89,59 +113,108 @@ def show(state: State, value: Any) -> str:
     return str(value)
 
 
-def show_time(state: State, moment: datetime) -> str:
-    """Relative and absolute, with its zone."""
+def show_time(state: State, moment: datetime, *, brief: bool = False) -> str:
+    """Absolute with its zone, and relative. Brief: what today's date and the seconds say is left out."""
     from cronqueue.clock import utcnow
     from cronqueue.durations import format_duration
 
-    distance = moment - utcnow()
-    words = format_duration(timedelta(seconds=round(abs(distance.total_seconds()))))
+    now, zone = utcnow(), zone_of(state)
+    local, distance = (
+        moment.astimezone(zone),
+        timedelta(seconds=round((moment - now).total_seconds())),
+    )
+    words, form = format_duration(abs(distance)), "%Y-%m-%d %H:%M:%S"
+    if brief:
+        words = words.split()[0]
+        form = "%H:%M:%S" if local.date() == now.astimezone(zone).date() else "%Y-%m-%d %H:%M"
     relative = f"in {words}" if distance > timedelta(0) else f"{words} ago"
-    local = moment.astimezone(zone_of(state))
-    return f"{local:%Y-%m-%d %H:%M:%S} {zone_of(state).key} ({relative})"
+    return f"{local:{form}} {zone.key} ({relative if distance else 'now'})"
+
+
+def counted(count: int, noun: str) -> str:
+    """The number with its noun: "1 job", "2 jobs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def zone_of(state: State) -> ZoneInfo:
     """The zone in which times are shown and read."""
-    name = state.flags.get("tz")
-    if not name:
-        return ZoneInfo("UTC")
-    from cronsched.timezones import check_zone
-
-    return ZoneInfo(check_zone(name))
+    return ZoneInfo(state.flags.get("tz") or "UTC")
 
 
-def parse_time(state: State, text: str) -> datetime:
+def parse_time(state: State, option: str, text: str) -> datetime:
     """A time from the command line: with an offset, or read in --tz; "07:30" is the next one."""
+    from cronqueue.columns import EARLIEST, LATEST
+
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        return _parse_clock_time(state, text)
-    if moment.utcoffset() is not None:
-        return moment
-    if not (state.flags.get("tz") or state.flags.get("utc")):
-        refuse(
-            f"{text!r} has no time zone: add an offset (...T07:30+01:00), --utc or --tz Europe/London"
-        )
-    return moment.replace(tzinfo=zone_of(state))
+        return _parse_clock_time(state, option, text)
+    if moment.utcoffset() is None:
+        if not (state.flags.get("tz") or state.flags.get("utc")):
+            refuse(
+                f"{option} {shown(text)} has no time zone: add an offset (...T07:30+01:00),"
+                " --utc or --tz Europe/London"
+            )
+        moment = moment.replace(tzinfo=zone_of(state))
+    try:
+        utc = moment.astimezone(UTC)
+    except OverflowError:
+        utc = LATEST
+    if not EARLIEST <= utc < LATEST:
+        refuse(f"{option} {shown(text)} is out of range: give a time from 1970 to 8999")
+    return utc
 
 
-def clean(text: str) -> str:
-    """Control characters made visible: a name must not move the cursor."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text.replace("\n", " "))
-
-
-def _parse_clock_time(state: State, text: str) -> datetime:
+def _parse_clock_time(state: State, option: str, text: str) -> datetime:
     from cronqueue.clock import utcnow
 
     match = re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", text)
     if match is None:
         refuse(
-            f"{text!r} is no time: write 2026-01-31T07:30+01:00, '2026-01-31 07:30' with --tz, or 07:30"
+            f"{option} {shown(text)} is no time: write 2026-01-31T07:30+01:00,"
+            " '2026-01-31 07:30' with --tz, or 07:30"
         )
     now = utcnow().astimezone(zone_of(state))
     moment = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
-    return moment if moment > now else moment + timedelta(days=1)
+    if moment <= now:
+        moment += timedelta(days=1)
+    return moment.astimezone(UTC)
+
+
+def _is_numeric(column: Sequence[Any]) -> bool:
+    return all(isinstance(cell, int) and not isinstance(cell, bool) for cell in column)
+
+
+def _print_rich(
+    headers: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for header, right in zip(headers, numeric, strict=True):
+        table.add_column(header, justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    # Decided here, once: what rich would read from the environment is settled.
+    system: Literal["auto", "standard"] = "auto" if sys.stdout.isatty() else "standard"
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(force_terminal=True, no_color=False, color_system=system, width=width).print(table)
+
+
+# States by what they ask of the reader.
+_STYLES = {
+    "failed": "bold red",
+    "silent": "bold red",
+    "held": "yellow",
+    "paused": "yellow",
+    "skipped": "yellow",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "draining": "cyan",
+    "succeeded": "green",
+}
 
 
 def _is_fancy(state: State) -> bool:
@@ -150,7 +223,8 @@ def _is_fancy(state: State) -> bool:
         return bool(choice == "always")
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
+    forced = os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE")
+    return bool(forced) or sys.stdout.isatty()
 
 
 def _name(key: str) -> str:
@@ -161,6 +235,10 @@ def _opened(key: str, value: Any) -> Any:
     if not key.endswith("_json") or value is None:
         return plain(value)
     try:
-        return json.loads(value)
+        return json.loads(value, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return value  # a damaged row is shown as it is
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

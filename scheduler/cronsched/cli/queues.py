@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
-from cronsched.cli.output import parse_time, print_json, print_table
+from cronsched.cli.output import parse_time, print_done, print_list, show_time
+
+if TYPE_CHECKING:
+    from cronqueue.overview import Pause
 
 
 @click.group(cls=SchedGroup)
@@ -19,27 +24,29 @@ def list_(state: State) -> None:
     """Every queue that has something to do, or is paused."""
     from cronqueue import overview
 
-    found = overview.queue_stats(state.open())
-    if state.as_json:
-        print_json(found)
-        return
-    print_table(
+    print_list(
         state,
+        overview.queue_stats(state.open()),
         ("QUEUE", "DUE", "LATER", "HELD", "RUNNING", "FAILED", "OLDEST DUE", "PAUSED"),
-        [
-            (
-                each.name,
-                each.due,
-                each.later,
-                sum(each.held.values()),
-                each.running,
-                each.failed,
-                each.oldest_due,
-                each.paused and (each.paused.reason or "yes"),
-            )
-            for each in found
-        ],
+        lambda each: (
+            each.name,
+            each.due,
+            each.later,
+            sum(each.held.values()),
+            each.running,
+            each.failed,
+            each.oldest_due,
+            _pause(state, each.paused),
+        ),
     )
+
+
+def _pause(state: State, pause: Pause | None) -> str | None:
+    if pause is None:
+        return None
+    until = "" if pause.until is None else f" until {show_time(state, pause.until)}"
+    reason = "" if pause.reason is None else f": {pause.reason}"
+    return f"by {pause.by or 'somebody'}{until}{reason}"
 
 
 @command.command()
@@ -52,9 +59,11 @@ def pause(state: State, name: str, reason: str | None, until: str | None) -> Non
     from cronqueue import operations
     from cronqueue.audit import this_user
 
-    moment = None if until is None else parse_time(state, until)
+    moment = None if until is None else parse_time(state, "--until", until)
     operations.pause_queue(state.open(), name, actor=this_user(), reason=reason, until=moment)
-    click.echo(f"queue {name} is paused; undo: sched queues resume {name}")
+    end = "" if moment is None else f" until {show_time(state, moment)}"
+    words = f"queue {name} is paused{end}; undo: sched queues resume {name}"
+    print_done(state, words, {"name": name, "paused": True, "until": moment})
 
 
 @command.command()
@@ -66,4 +75,4 @@ def resume(state: State, name: str) -> None:
     from cronqueue.audit import this_user
 
     operations.resume_queue(state.open(), name, actor=this_user())
-    click.echo(f"queue {name} goes on")
+    print_done(state, f"queue {name} goes on", {"name": name, "paused": False})

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
-from cronsched.cli.output import parse_time, print_fields, print_json, print_table, show_time
+from cronsched.cli.exits import clean
+from cronsched.cli.output import (
+    parse_time,
+    print_done,
+    print_fields,
+    print_json,
+    print_list,
+    show_time,
+)
+
+if TYPE_CHECKING:
+    from cronsched.definition import Definition
 
 
 @click.group(cls=SchedGroup)
@@ -23,26 +36,20 @@ def list_(state: State, retired: bool) -> None:
     """All schedules, the one that runs next first."""
     from cronsched import schedule_queries
 
-    found = schedule_queries.list_schedules(state.open(), retired=retired)
-    if state.as_json:
-        print_json(found)
-        return
-    print_table(
+    print_list(
         state,
+        schedule_queries.list_schedules(state.open(), retired=retired),
         ("NAME", "WHEN", "NEXT", "LAST", "VERDICT", "STATE", "QUEUE", "PRIORITY"),
-        [
-            (
-                each.name,
-                each.words,
-                each.next_run,
-                each.last_run,
-                each.last_verdict,
-                each.state,
-                each.queue,
-                each.priority,
-            )
-            for each in found
-        ],
+        lambda each: (
+            each.name,
+            each.words,
+            each.next_run,
+            each.last_run,
+            each.last_verdict,
+            each.state,
+            each.queue,
+            each.priority,
+        ),
     )
 
 
@@ -50,18 +57,60 @@ def list_(state: State, retired: bool) -> None:
 @click.argument("name")
 @pass_state
 def show(state: State, name: str) -> None:
-    """One schedule with its definition and its next runs."""
+    """One schedule with its definition and its next runs; -v for every option."""
     from cronsched import schedule_queries
+    from cronsched.triggers import OpaqueTrigger
 
     database = state.open()
-    definition = json.loads(schedule_queries.find_definition(database, name).to_json())
-    upcoming = [each.run_at for each in schedule_queries.next_occurrences(database, name, 5)]
+    definition = schedule_queries.find_definition(database, name)
+    try:
+        found = schedule_queries.next_occurrences(database, name, 5)
+    except OpaqueTrigger:
+        found = ()  # only the process that loads its file can tell
+    upcoming = [each.run_at for each in found]
     if state.as_json:
-        print_json({"definition": definition, "next": upcoming})
+        print_json({"definition": json.loads(definition.to_json()), "next": upcoming})
         return
-    print_fields(state, {key: value for key, value in definition.items() if value not in ([], {})})
+    print_fields(state, _told(definition, everything=state.verbose))
     for moment in upcoming:
         click.echo(f"next  {show_time(state, moment)}")
+
+
+def _told(definition: Definition, *, everything: bool) -> dict[str, Any]:
+    """What tells this schedule from others; the options that it has left alone are no news."""
+    place = (
+        definition.source if definition.line is None else f"{definition.source}:{definition.line}"
+    )
+    told: dict[str, Any] = {
+        "schedule": definition.name,
+        "when": definition.trigger.describe(),
+        "task": definition.task,
+        "declared in": place,
+    }
+    for each in fields(definition):
+        value = getattr(definition, each.name)
+        if each.name not in _UNTOLD and (everything or value != each.default):
+            told[each.name.removesuffix("_json").replace("_", " ")] = value or "no"
+    return told
+
+
+_UNTOLD = ("name", "trigger", "task", "source", "line")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@pass_state
+def history(state: State, name: str, limit: int) -> None:
+    """What became of a schedule's occurrences, the newest first."""
+    from cronsched import schedule_queries
+
+    print_list(
+        state,
+        schedule_queries.history(state.open(), name, limit),
+        ("PLANNED FOR", "VERDICT", "JOB"),
+        lambda each: (each.planned_for, each.verdict, each.job_id),
+    )
 
 
 @command.command("next")
@@ -73,7 +122,7 @@ def next_(state: State, name: str, count: int, start: str | None) -> None:
     """When a schedule runs next: planned times, before jitter."""
     from cronsched import schedule_queries
 
-    moment = None if start is None else parse_time(state, start)
+    moment = None if start is None else parse_time(state, "--from", start)
     found = schedule_queries.next_occurrences(state.open(), name, count, moment)
     _print_instants(state, name, [each.planned_for for each in found])
 
@@ -87,15 +136,12 @@ def trigger(state: State, name: str, as_time: str | None) -> None:
     from cronqueue.audit import this_user
     from cronsched import schedule_queries
 
-    moment = None if as_time is None else parse_time(state, as_time)
+    moment = None if as_time is None else parse_time(state, "--as", as_time)
     database = state.open()
     job_id = schedule_queries.trigger(
         database, name, state.loaded.settings, actor=this_user(), as_time=moment
     )
-    if state.as_json:
-        print_json({"id": job_id})
-    else:
-        click.echo(f"job {job_id}")
+    print_done(state, f"job {job_id}", {"id": job_id})
 
 
 @command.command()
@@ -111,7 +157,7 @@ def explain(state: State, expression: str, count: int, start: str | None) -> Non
     from cronsched.triggers import SEARCH_LIMIT, cron_trigger, next_after
 
     trigger = cron_trigger(expression, tz=state.flags.get("tz") or "UTC")
-    moment = utcnow() if start is None else parse_time(state, start)
+    moment = utcnow() if start is None else parse_time(state, "--from", start)
     first = next_after(trigger, moment)
     found = (
         [] if first is None else list(islice(trigger.between(first, moment + SEARCH_LIMIT), count))
@@ -123,6 +169,6 @@ def _print_instants(state: State, title: str, instants: list[datetime]) -> None:
     if state.as_json:
         print_json({"words": title, "next": instants})
         return
-    click.echo(title)
+    click.echo(clean(title))
     for moment in instants:
         click.echo(f"  {show_time(state, moment)}")

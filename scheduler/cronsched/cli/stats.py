@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
-from cronsched.cli.output import print_fields, print_json
+from cronsched.cli.output import counted, print_fields, print_json
 
 if TYPE_CHECKING:
     from cronqueue.overview import Percentiles
@@ -33,7 +34,7 @@ def command(state: State) -> None:
             "last day": _counts(found.last_day),
             "wait": _percentiles(found.wait),
             "run": _percentiles(found.run),
-            "workers": f"{found.workers} executors with {found.places} places",
+            "workers": f"{counted(found.workers, 'executor')} with {counted(found.places, 'place')}",
         },
     )
 
@@ -46,8 +47,11 @@ def _counts(counts: object) -> str:
 
 
 def _percentiles(found: Percentiles | None) -> str | None:
+    from cronqueue.durations import format_duration
+
     if found is None:
         return None
-    return (
-        f"p50 {found.p50:.3f} s, p95 {found.p95:.3f} s, p99 {found.p99:.3f} s of {found.count} jobs"
+    p50, p95, p99 = (
+        format_duration(timedelta(seconds=each)) for each in (found.p50, found.p95, found.p99)
     )
+    return f"p50 {p50}, p95 {p95}, p99 {p99} of {counted(found.count, 'job')}"

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cronqueue.errors import CronqueueError
-from cronsched.cli.base import FAILED, SchedCommand, State, pass_state
+from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.exits import FAILED, say
 from cronsched.cli.output import print_table
 
 if TYPE_CHECKING:
     from cronqueue.database import Database
-
 _LOOK_PERIOD = 0.5
 _SHOWN = 10
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +35,10 @@ def command(state: State) -> int:
     database = state.open(check=False)
     schema.upgrade(database)
     click.echo(f"database {shown(database.url)}")
-    services = [_start("daemon"), _start("worker", "--verbose")]
+    services = [
+        _start(state, "daemon"),
+        _start(state, "worker", *([] if state.quiet else ["--verbose"])),
+    ]
     signals: list[int] = []
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: signals.append(number))
@@ -55,7 +58,7 @@ def _watch(
             _signal_all(services)
         elif not stopping and any(service.poll() is not None for service in services):
             failed = stopping = True
-            click.echo("sched: a service has ended by itself; the other one is stopped", err=True)
+            say("a service has ended by itself; the other one is stopped")
             _signal_all(services)
         if not stopping:
             told = _tell_next(state, database, told)
@@ -64,9 +67,9 @@ def _watch(
     return FAILED if failed or any(service.returncode for service in services) else 0
 
 
-def _start(name: str, *options: str) -> subprocess.Popen[bytes]:
+def _start(state: State, name: str, *options: str) -> subprocess.Popen[bytes]:
     """One service in a process group of its own: the terminal's Ctrl-C reaches us alone."""
-    flags = [each for each in sys.argv[1:] if each != "up"]
+    flags = [each for each in state.as_arguments() if each not in ("--json", *options)]
     command_line = [sys.executable, "-m", "cronsched.cli", name, *flags, *options]
     # No thread of ours runs yet, so a function between fork and exec is safe.
     return subprocess.Popen(  # noqa: S603 - our own interpreter, our own module

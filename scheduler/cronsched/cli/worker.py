@@ -11,6 +11,7 @@ import click
 
 from cronqueue.processes import log_to
 from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.parameters import DURATION
 
 
 @click.command("worker", cls=SchedCommand)
@@ -29,10 +30,16 @@ from cronsched.cli.base import SchedCommand, State, pass_state
 @click.option("--burst", is_flag=True, help="Exit when nothing is due.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Exit after this many.")
 @click.option(
-    "--lease", metavar="DURATION", help="When others take a dead worker's jobs.  [SCHED_LEASE]"
+    "--lease",
+    type=DURATION,
+    metavar="DURATION",
+    help="When others take a dead worker's jobs.  [SCHED_LEASE]",
 )
 @click.option(
-    "--shutdown-timeout", metavar="DURATION", help="After TERM.  [SCHED_SHUTDOWN_TIMEOUT]"
+    "--shutdown-timeout",
+    type=DURATION,
+    metavar="DURATION",
+    help="After TERM.  [SCHED_SHUTDOWN_TIMEOUT]",
 )
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
 @click.option("--tags", metavar="K=V,...", help="Labels.  [SCHED_TAGS]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
-from cronsched.cli.output import print_json, print_table
+from cronsched.cli.output import print_list
 
 
 @click.group(cls=SchedGroup)
@@ -19,26 +19,20 @@ def list_(state: State) -> None:
     """Who is there, and what each takes."""
     from cronqueue import overview
 
-    found = overview.list_workers(state.open())
-    if state.as_json:
-        print_json(found)
-        return
-    print_table(
+    print_list(
         state,
+        overview.list_workers(state.open()),
         ("KIND", "NAME", "PID", "STATE", "RUNNING", "QUEUES", "PRIORITY", "HEARD OF"),
-        [
-            (
-                each.kind,
-                each.name,
-                each.pid,
-                each.state,
-                None if each.concurrency is None else f"{each.running or 0}/{each.concurrency}",
-                each.queues or (each.exclude_queues and f"not {each.exclude_queues}") or "all",
-                _band(each.min_priority, each.max_priority),
-                each.heartbeat_at,
-            )
-            for each in found
-        ],
+        lambda each: (
+            each.kind,
+            each.name,
+            each.pid,
+            each.state,
+            None if each.concurrency is None else f"{each.running or 0}/{each.concurrency}",
+            each.queues or (each.exclude_queues and f"not {each.exclude_queues}") or "all",
+            _band(each.min_priority, each.max_priority),
+            each.heartbeat_at,
+        ),
     )
 
 
