@@ -27,6 +27,7 @@ from postgres_server import (
 )
 
 if TYPE_CHECKING:
+    from command import Project
     from cronqueue.database import Database
 
 MISSING = (
@@ -161,6 +162,31 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.dispose()
+
+
+@pytest.fixture
+def project(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with a database and tasks, as the working directory; no settings from outside."""
+    return _new_project(tmp_path, database_url, monkeypatch)
+
+
+@pytest.fixture
+def sqlite_project(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The same, on SQLite alone: for what does not depend on the database."""
+    return _new_project(tmp_path, sqlite_url, monkeypatch)
+
+
+def _new_project(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    from command import TASKS, Project
+
+    for name in (*os.environ,):
+        if name.startswith("SCHED_") or name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SCHED_DATABASE_URL", url)
+    (folder / "schedules").mkdir()
+    (folder / "schedules" / "tasks.py").write_text(TASKS)
+    return Project(folder, url)
 
 
 @pytest.fixture(scope="session")

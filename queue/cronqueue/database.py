@@ -210,7 +210,7 @@ def shown(url: URL) -> str:
     """The address for people: absolute path, password masked."""
     if url.get_backend_name() == "sqlite" and url.database:
         url = url.set(database=str(Path(url.database).absolute()))
-    return url.render_as_string(hide_password=True)
+    return re.sub(r"(password=)[^&]*", r"\1***", url.render_as_string(hide_password=True))
 
 
 def is_disconnect(error: BaseException) -> bool:

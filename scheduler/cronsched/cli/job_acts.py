@@ -143,7 +143,7 @@ def _do_to_each(state: State, name: str, done: str, undo: str, ids: Sequence[int
     if state.as_json:
         print_json({"done": did, "refused": refused})
     if codes:
-        raise Exit(NO_MATCH if codes == {NO_MATCH} else FAILED)
+        raise Exit(NO_MATCH if codes == {NO_MATCH} and not did else FAILED)
 
 
 def _do_to_all(
