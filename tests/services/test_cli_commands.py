@@ -21,7 +21,7 @@ def test_daemon_once_writes_what_plan_has_announced(project: Project) -> None:
     assert announced[1].startswith("+ tasks.refresh  ")
     assert announced[-1].startswith("Plan: 1 to add, 0 to change, 0 to remove.")
     (change,) = project.data("daemon", "--dry-run")["changes"]
-    project.run("daemon", "--once")
+    assert project.data("daemon", "--once") == {"exit_code": 0}
     assert len(project.data("jobs", "list", "--schedule", "tasks.refresh")) == change["added"]
     assert project.run("plan").stdout.splitlines()[-1] == "Nothing would change."
 

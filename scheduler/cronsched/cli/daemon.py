@@ -8,6 +8,7 @@ import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import FAILED, OK
+from cronsched.cli.output import print_json
 from cronsched.cli.parameters import DURATION
 from cronsched.cli.worker import set_up_logging
 
@@ -44,4 +45,7 @@ def command(state: State, once: bool, dry_run: bool, name: str | None, **flags: 
         found = plan(database, daemon.load(), loaded.settings)
         print_plan(state, found, database.server_now())
         return FAILED if found.manifest.faults else OK
-    return daemon.run_once() if once else daemon.run()
+    code = daemon.run_once() if once else daemon.run()
+    if state.as_json:
+        print_json({"exit_code": code})
+    return code

@@ -11,6 +11,7 @@ import click
 
 from cronqueue.processes import log_to
 from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.output import print_json
 from cronsched.cli.parameters import DURATION
 
 
@@ -54,7 +55,10 @@ def command(state: State, burst: bool, max_jobs: int | None, **flags: Any) -> in
     loaded = state.load(delayed_job_names=True, **flags)
     set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
     sys.path.insert(0, os.getcwd())
-    return Worker(burst=burst, max_jobs=max_jobs, loaded=loaded).run()
+    code = Worker(burst=burst, max_jobs=max_jobs, loaded=loaded).run()
+    if state.as_json:
+        print_json({"exit_code": code})
+    return code
 
 
 def set_up_logging(*, verbose: bool, quiet: bool) -> None:
