@@ -9,9 +9,35 @@ def report() -> None: ...
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cronsched.declare import cron, daily, every, hourly, monthly, on, schedule, weekly
+    from cronsched.declare import (
+        at_times,
+        calendar,
+        calendar_every,
+        cron,
+        daily,
+        every,
+        hourly,
+        monthly,
+        on,
+        schedule,
+        union,
+        weekly,
+    )
 
-__all__ = ["cron", "daily", "every", "hourly", "monthly", "on", "schedule", "weekly"]
+__all__ = [
+    "at_times",
+    "calendar",
+    "calendar_every",
+    "cron",
+    "daily",
+    "every",
+    "hourly",
+    "monthly",
+    "on",
+    "schedule",
+    "union",
+    "weekly",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from itertools import count, islice
 from typing import Any, cast
 
 from cronqueue.errors import DefinitionError
-from cronsched.cronexpr import LONGEST_PAUSE_YEARS, REFERENCE
+from cronsched.cronexpr import LONGEST_PAUSE_YEARS
 from cronsched.timezones import DstGap, DstOverlap, WallClock, check_zone
 from cronsched.triggers import (
     EPOCH,
@@ -38,6 +38,8 @@ _MICROSECOND = timedelta(microseconds=1)
 # A start that APScheduler took from the clock was taken while the file was being read.
 _LOADING_TIME = timedelta(seconds=60)
 _CRON_FIELDS = ("year", "month", "day", "week", "day_of_week", "hour", "minute", "second")
+# Where the search for an expression that never comes begins.
+_REFERENCE = datetime(2001, 1, 1)  # noqa: DTZ001 - a wall clock's time
 # Steps from a trigger's own beginning to the time that is asked for.
 _CATCHING_UP = 100_000
 _PLAIN_TYPES = (str, int, float, bool, type(None), datetime, date, time, timedelta)
@@ -288,7 +290,7 @@ def _adopters() -> dict[type, Callable[[Any, datetime, _Knobs], Trigger]]:
 def _cron(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
     fields = tuple(str(part) for part in trigger.fields)
     cron = ApsCron(fields, _zone_name(trigger.timezone), *knobs)
-    if fields[0] == "*" and next(cron.times(REFERENCE), None) is None:
+    if fields[0] == "*" and next(cron.times(_REFERENCE), None) is None:
         raise DefinitionError(f"{trigger!r} never comes: no date fits all of its fields")
     return _bounded(cron, trigger.start_date, trigger.end_date)
 

@@ -1,12 +1,14 @@
-"""Hourly, daily, weekly and monthly times as cron triggers."""
+"""Hourly, daily, weekly and monthly times, and calendar intervals, as triggers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date, time
 
 from cronqueue.errors import DefinitionError
+from cronsched.calendar_intervals import CalendarEvery, MonthEnd, check_month_end
 from cronsched.cronfields import WEEKDAYS
 from cronsched.timezones import DstGap, DstOverlap
 from cronsched.triggers import Cron, Trigger, Union, cron_trigger
@@ -23,6 +25,10 @@ class Binding:
     default_tz: str = "UTC"
     dst_gap: DstGap = "shift"
     dst_overlap: DstOverlap = "first"
+
+    @property
+    def zone(self) -> str:
+        return self.tz or self.default_tz
 
     def cron(self, expression: str) -> Cron:
         """The expression on this clock; a zone in front of it wins over the default one only."""
@@ -54,27 +60,54 @@ def daily(binding: Binding, at: object) -> Trigger:
 
 def weekly(binding: Binding, day: object, at: object) -> Trigger:
     """Every week on the weekdays `day`, at the times `at`."""
-    names = ",".join(str(_weekday(one)) for one in _several(day, "day", "mon"))
+    names = ",".join(str(weekday(one)) for one in _several(day, "day", "mon"))
     return _at_times(binding, at, f"* * {names}")
 
 
-def monthly(binding: Binding, day: object, at: object) -> Trigger:
+def monthly(binding: Binding, day: object, at: object, month_end: object = "skip") -> Trigger:
     """Every month on the days `day` (numbers, or "last"), at the times `at`."""
-    days = ",".join(_day_of_month(one) for one in _several(day, "day", 'last", or day=1'))
-    return _at_times(binding, at, f"{days} * *")
+    check_month_end(month_end)
+    days = [_day_of_month(one) for one in _several(day, "day", 'last", or day=1')]
+    if month_end == "skip":
+        return _at_times(binding, at, f"{','.join(days)} * *")
+    clamped = (
+        calendar_every(binding, at, months=1, anchor=date(1970, 1, 31 if one == "L" else int(one)))
+        for one in days
+    )
+    return union(tuple(clamped))
+
+
+def calendar_every(
+    binding: Binding,
+    at: object,
+    *,
+    months: int = 0,
+    days: int = 0,
+    anchor: date,
+    month_end: MonthEnd = "clamp",
+) -> Trigger:
+    """Every so many months, or days, from the date `anchor` on and back, at the times `at`."""
+    times = tuple(time(*time_of_day(text)) for text in _several(at, "at", "07:30"))
+    knobs = binding.dst_gap, binding.dst_overlap
+    return CalendarEvery(anchor, months, days, times, binding.zone, month_end, *knobs)
+
+
+def union(triggers: tuple[Trigger, ...]) -> Trigger:
+    """What any of the triggers yields."""
+    return triggers[0] if len(triggers) == 1 else Union(triggers)
 
 
 def _at_times(binding: Binding, at: object, days: str) -> Trigger:
     """One expression for the times that share minute and second; several of them are a union."""
     hours: dict[tuple[int, int], set[int]] = {}
     for text in _several(at, "at", "07:30"):
-        hour, minute, second = _time(text)
+        hour, minute, second = time_of_day(text)
         hours.setdefault((minute, second), set()).add(hour)
     crons = []
     for (minute, second), shared in sorted(hours.items()):
         clock = f"{minute} {','.join(map(str, sorted(shared)))}"
         crons.append(binding.cron(f"{second} {clock} {days}" if second else f"{clock} {days}"))
-    return crons[0] if len(crons) == 1 else Union(tuple(crons))
+    return union(tuple(crons))
 
 
 def _several(value: object, what: str, example: str) -> Sequence[object]:
@@ -86,19 +119,23 @@ def _several(value: object, what: str, example: str) -> Sequence[object]:
     return values
 
 
-def _time(text: object) -> tuple[int, int, int]:
+def time_of_day(text: object, what: str = "at") -> tuple[int, int, int]:
+    """Hour, minute and second of a text such as "07:30"; raises DefinitionError."""
     matched = _TIME.fullmatch(text) if isinstance(text, str) else None
     if matched is None:
-        raise DefinitionError(f'at {text!r}: give a time as "HH:MM" or "HH:MM:SS", such as "07:30"')
+        raise DefinitionError(
+            f'{what} {text!r}: give a time as "HH:MM" or "HH:MM:SS", such as "07:30"'
+        )
     return int(matched[1]), int(matched[2]), int(matched[3] or 0)
 
 
-def _weekday(name: object) -> int:
+def weekday(name: object, what: str = "day") -> int:
+    """The number of a weekday by its name, Sunday being 0; raises DefinitionError."""
     for index, full in enumerate(WEEKDAYS):
         if isinstance(name, str) and name.lower() in (full, full[:3]):
             return index
     raise DefinitionError(
-        f"day {name!r}: give a weekday such as 'mon' or 'monday', or a list of them"
+        f"{what} {name!r}: give a weekday such as 'mon' or 'monday', or a list of them"
     )
 
 

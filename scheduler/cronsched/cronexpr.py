@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from calendar import monthrange
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from heapq import merge
@@ -35,13 +36,17 @@ NICKNAMES = {
 MAX_LENGTH = 200
 # A 29 February that must be a certain weekday comes after 40 years at the latest.
 LONGEST_PAUSE_YEARS = 41
-# Where the search for an expression that never comes begins.
-REFERENCE = datetime(2001, 1, 1)  # noqa: DTZ001 - a wall clock's time
 _SHAPE = "give 5 fields (minute hour day month weekday), or 6 with the seconds first"
 _OTHER_NICKNAMES = {
     "@reboot": 'use @hook("worker_start")',
     "@every": 'use every("5m")',
 }
+# Days of each month, by its number.
+_LENGTHS = (
+    (),
+    *((28, 29) if month == 2 else (monthrange(2001, month)[1],) for month in range(1, 13)),
+)
+_ANY_DAY, _ANY_WEEKDAY = (parse_field("*", kind, kind.name, None) for kind in (KINDS[3], KINDS[5]))
 _ZONE_PREFIX = re.compile(r"(?:CRON_TZ|TZ)=(\S+)[ \t]+(.*)", re.DOTALL)
 
 
@@ -81,7 +86,7 @@ def parse(text: str, hash_name: str | None = None) -> CronExpression:
         parse_field(word, kind, f"cron {text!r}, field {position} ({kind.name})", hash_name)
         for position, (word, kind) in enumerate(zip(words, kinds, strict=True), start=1)
     )
-    canonical = tuple(form for form in _canonical(fields) if next(_search(form, REFERENCE), None))
+    canonical = tuple(_canonical(fields))
     if not canonical:
         day, month, weekday = words[-3:]
         raise DefinitionError(
@@ -145,34 +150,68 @@ def _expand_nickname(words: list[str]) -> list[str]:
 
 
 def _canonical(fields: tuple[Field, ...]) -> Iterator[str]:
-    """The expression as croniter's own fields, in which nothing but lists of values is left."""
+    """The expression as croniter's own fields, in which nothing but lists of values is left.
+
+    What no date fits is left out here: croniter would walk through decades to find that out.
+    """
     *clock, day, month, weekday = fields
     texts = [_values(field) for field in clock]
     seconds, minute, hour = texts if len(texts) == 3 else ["0", *texts]
-    days, weekdays = _day_texts(day), _weekday_texts(weekday)
+    days, weekdays = _parts(day), _parts(weekday)
     if day.starts_with_star or weekday.starts_with_star:
         pairs = [(d, w) for d in days for w in weekdays]
     else:
-        pairs = [(d, "*") for d in days] + [("*", w) for w in weekdays]
-    for day_text, weekday_text in pairs:
-        yield f"{minute} {hour} {day_text} {_values(month)} {weekday_text} {seconds}"
+        pairs = [(d, _ANY_WEEKDAY) for d in days] + [(_ANY_DAY, w) for w in weekdays]
+    for day_part, weekday_part in pairs:
+        if _has_a_date(day_part, month, weekday_part):
+            days_text, weekdays_text = _day_text(day_part), _weekday_text(weekday_part)
+            yield f"{minute} {hour} {days_text} {_values(month)} {weekdays_text} {seconds}"
+
+
+def _parts(field: Field) -> list[Field]:
+    """A day field as parts that croniter keeps apart: plain values, and those counted in each month."""
+    plain = replace(field, nth=frozenset(), last_day=False)
+    counted = replace(field, values=frozenset())
+    if field.covers_all:
+        return [plain]
+    return [part for part in (plain, counted) if part.values or part.nth or part.last_day]
+
+
+def _has_a_date(day: Field, month: Field, weekday: Field) -> bool:
+    """Whether any month of any year has such a day: each length of it, beginning with each weekday."""
+    if day.covers_all and weekday.covers_all:
+        return True
+    shapes = (
+        (length, first)
+        for length in sorted({length for number in month.values for length in _LENGTHS[number]})
+        for first in range(7)
+    )
+    return any(
+        _fits(day, weekday, date, (first + date - 1) % 7, length)
+        for length, first in shapes
+        for date in range(1, length + 1)
+    )
+
+
+def _fits(day: Field, weekday: Field, date: int, on: int, length: int) -> bool:
+    if date not in day.values and not (day.last_day and date == length):
+        return False
+    if on in weekday.values or (on, (date + 6) // 7) in weekday.nth:
+        return True
+    return (on, 0) in weekday.nth and date > length - 7
 
 
 def _values(field: Field) -> str:
     return "*" if field.covers_all else ",".join(map(str, sorted(field.values)))
 
 
-def _day_texts(day: Field) -> list[str]:
-    plain = _values(day)
-    if not day.last_day or plain == "*":
-        return [plain]
-    return [plain, "L"] if plain else ["L"]
+def _day_text(day: Field) -> str:
+    return "L" if day.last_day else _values(day)
 
 
-def _weekday_texts(weekday: Field) -> list[str]:
-    plain = [_values(weekday)] if weekday.values else []
-    nth = [f"L{day}" if n == 0 else f"{day}#{n}" for day, n in sorted(weekday.nth)]
-    return plain + ([",".join(nth)] if nth else [])
+def _weekday_text(weekday: Field) -> str:
+    counted = (f"L{day}" if n == 0 else f"{day}#{n}" for day, n in sorted(weekday.nth))
+    return ",".join(counted) or _values(weekday)
 
 
 def _search(canonical: str, start: datetime) -> Iterator[datetime]:

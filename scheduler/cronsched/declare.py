@@ -6,8 +6,9 @@ the same; otherwise a DefinitionError is raised at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cronqueue.clock import utcnow
@@ -15,18 +16,38 @@ from cronqueue.durations import parse_duration
 from cronqueue.errors import DefinitionError
 from cronqueue.registry import Call, CoroutineTask, Duration, FunctionTask, Task
 from cronsched import clocktimes
+from cronsched.calendar_intervals import MonthEnd
+from cronsched.calendar_options import make_calendar
+from cronsched.calendars import Calendar
 from cronsched.clocktimes import Binding, Rule
 from cronsched.collecting import calling_place
 from cronsched.options import ScheduleOptions
 from cronsched.timing import Timing, report_fault
-from cronsched.triggers import Every, Trigger, check_aware
+from cronsched.triggers import EPOCH, Every, Once, Trigger, check_aware
 
-__all__ = ["cron", "daily", "every", "hourly", "monthly", "on", "schedule", "weekly"]
+__all__ = [
+    "at_times",
+    "calendar",
+    "calendar_every",
+    "cron",
+    "daily",
+    "every",
+    "hourly",
+    "monthly",
+    "on",
+    "schedule",
+    "union",
+    "weekly",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 TaskT = TypeVar("TaskT", bound=Task[Any, Any])
 At = str | list[str] | tuple[str, ...]
+
+# Where calendar intervals begin to count: weeks with a Monday, everything else with the first of a year.
+_FIRST_DAY = EPOCH.date()
+_FIRST_MONDAY = date(1970, 1, 5)
 
 
 def cron(expression: str, /, **options: Unpack[ScheduleOptions]) -> Timing:
@@ -126,7 +147,11 @@ def monthly(  # type: ignore[overload-overlap]
 def monthly(fn: Callable[P, R], /) -> FunctionTask[P, R]: ...
 @overload
 def monthly(
-    *, day: int | str | list[int | str] = 1, at: At = "00:00", **options: Unpack[ScheduleOptions]
+    *,
+    day: int | str | list[int | str] = 1,
+    at: At = "00:00",
+    month_end: MonthEnd = "skip",
+    **options: Unpack[ScheduleOptions],
 ) -> Timing: ...
 def monthly(
     fn: Any = None,
@@ -134,13 +159,106 @@ def monthly(
     *,
     day: int | str | list[int | str] = 1,
     at: At = "00:00",
+    month_end: MonthEnd = "skip",
     **options: Unpack[ScheduleOptions],
 ) -> Any:
     """Every month, on a day of it: `monthly(day=1)`, `monthly(day="last", at="18:00")`.
 
-    A month without the day is left out.
+    A month without the day is left out, or has its turn on its last day: `month_end="clamp"`.
     """
-    return _bare_or_with(fn, lambda binding: clocktimes.monthly(binding, day, at), options)
+    return _bare_or_with(
+        fn, lambda binding: clocktimes.monthly(binding, day, at, month_end), options
+    )
+
+
+def calendar_every(
+    *,
+    years: int = 0,
+    months: int = 0,
+    weeks: int = 0,
+    days: int = 0,
+    at: At = "00:00",
+    anchor: date | None = None,
+    month_end: MonthEnd = "clamp",
+    **options: Unpack[ScheduleOptions],
+) -> Timing:
+    """Every so many days, weeks, months or years of the calendar: `calendar_every(weeks=2, at="06:00")`.
+
+    Counted from the date `anchor`, by default 1 January 1970, for weeks Monday, 5 January 1970. A month
+    without the anchor's day has its turn on its last day; `month_end="skip"` leaves it out.
+    """
+
+    def rule(binding: Binding) -> Trigger:
+        steps = {"years": years, "months": months, "weeks": weeks, "days": days}
+        for unit, step in steps.items():
+            if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+                raise DefinitionError(f"{unit} {step!r}: give a whole number")
+        first = _anchor_date(anchor, _FIRST_MONDAY if weeks and not days else _FIRST_DAY)
+        return clocktimes.calendar_every(
+            binding,
+            at,
+            months=years * 12 + months,
+            days=weeks * 7 + days,
+            anchor=first,
+            month_end=month_end,
+        )
+
+    return _timing(rule, options)
+
+
+def at_times(times: datetime | Sequence[datetime], /, **options: Unpack[ScheduleOptions]) -> Timing:
+    """At the given instants, each of which comes once.
+
+    `at_times([datetime(2026, 12, 24, 18, tzinfo=UTC), ...])`
+    """
+
+    def rule(binding: Binding) -> Trigger:
+        instants = tuple(times) if isinstance(times, list | tuple) else (times,)
+        if not instants:
+            raise DefinitionError("at_times is an empty list: give at least one aware datetime")
+        return Once(tuple(check_aware("at_times", instant) for instant in instants))
+
+    return _timing(rule, options)
+
+
+def union(*parts: Timing, **options: Unpack[ScheduleOptions]) -> Timing:
+    """Whenever any of the parts comes; what several of them share comes once.
+
+    `union(daily(at="07:30"), every("6h"), tz="Europe/London")`. A part has options about its times only.
+    """
+
+    def rule(binding: Binding) -> Trigger:
+        for part in parts:
+            found: object = part
+            if not isinstance(found, Timing):
+                raise DefinitionError(f'union takes times such as daily(at="09:00"), not {part!r}')
+        if not parts:
+            raise DefinitionError("union joins nothing: give it at least one part")
+        return clocktimes.union(tuple(part.part(binding) for part in parts))
+
+    return _timing(rule, options)
+
+
+def calendar(
+    name: str,
+    /,
+    *,
+    dates: Sequence[date | str] = (),
+    weekdays: str | Sequence[str] = (),
+    windows: str | Sequence[str] = (),
+    cron: str | Sequence[str] = (),
+    ical: str | Path | None = None,
+) -> Calendar:
+    """Times that schedules keep clear of, for their `exclude=`; raises DefinitionError.
+
+    `calendar("holidays", dates=["2026-12-25"], ical="uk.ics")`, `calendar("nights", windows="22:00-06:00")`.
+    It goes by the clock of the schedule that uses it. A relative `ical` is looked for beside this file.
+    """
+    beside = Path(calling_place().file).parent
+    file = None if ical is None else beside / ical
+    return make_calendar(
+        name, dates=dates, weekdays=weekdays, windows=windows, cron=cron, ical=file
+    )
 
 
 def on(trigger: object, /, **options: Unpack[ScheduleOptions]) -> Timing:
@@ -192,6 +310,14 @@ def _timing(rule: Rule, options: Mapping[str, Any]) -> Timing:
 def _bare_or_with(fn: Any, rule: Rule, options: Mapping[str, Any]) -> Any:
     timing = _timing(rule, options)
     return timing if fn is None else timing(fn)
+
+
+def _anchor_date(anchor: object, default: date) -> date:
+    if anchor is None:
+        return default
+    if not isinstance(anchor, date) or isinstance(anchor, datetime):
+        raise DefinitionError(f"anchor {anchor!r}: give a date such as date(2026, 1, 31)")
+    return anchor
 
 
 def _every(period: Duration | None, units: timedelta, anchor: datetime | None) -> Trigger:

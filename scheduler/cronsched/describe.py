@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from cronsched.cronexpr import CronExpression, explicit
 
@@ -25,6 +25,15 @@ def every_words(seconds: int, anchor: datetime | None) -> str:
             parts.append(f"{count}{unit}")
     counted = "" if anchor is None else f", counted from {anchor:%Y-%m-%d %H:%M:%S} UTC"
     return f"every {' '.join(parts)}{counted}"
+
+
+def calendar_words(months: int, days: int, anchor: date) -> str:
+    """A calendar interval in words, in its largest unit."""
+    size, unit, smaller = (months, "year", "month") if months else (days, "week", "day")
+    whole = 12 if months else 7
+    count, name = (size // whole, unit) if size % whole == 0 else (size, smaller)
+    words = name if count == 1 else f"{count} {name}s"
+    return f"every {words} counted from {anchor}"
 
 
 def _needs_both_days(expression: CronExpression) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, TypedDict, get_args
 from zoneinfo import ZoneInfo
 
 from cronqueue.durations import parse_duration
 from cronqueue.errors import CronqueueError, DefinitionError
 from cronqueue.registry import Duration, check_max_attempts, check_priority, check_queue
+from cronsched.calendar_options import read_exclude
+from cronsched.calendars import Calendar
+from cronsched.exclusions import OnExcluded
 from cronsched.timezones import DstGap, DstOverlap, check_zone
 from cronsched.triggers import check_aware
 
@@ -20,6 +23,8 @@ CatchUp = Literal["latest", "all", "none"]
 OnRemove = Literal["cancel", "drain"]
 
 MAX_TEXT = 10_000
+# One of these, or several of them, is what exclude= takes.
+Excluded = Calendar | date | str
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,199}")
 
 
@@ -49,6 +54,8 @@ class ScheduleOptions(TypedDict, total=False):
     start_within: Duration
     start: datetime
     end: datetime
+    exclude: Excluded | Sequence[Excluded]
+    on_excluded: OnExcluded
     enabled: bool
     horizon: Duration
     tags: Mapping[str, str]
@@ -197,6 +204,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "start_within": _SOME_TIME,
     "start": _moment,
     "end": _moment,
+    "exclude": read_exclude,
+    "on_excluded": _one_of(get_args(OnExcluded)),
     "enabled": _flag,
     "horizon": _SOME_TIME,
     "tags": _tags,

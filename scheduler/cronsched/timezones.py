@@ -30,6 +30,8 @@ DST_OVERLAPS: tuple[str, ...] = get_args(DstOverlap)
 # forwards as 181, hence a gap must be shorter than that, while an overlap may be exactly as long.
 LIMIT = timedelta(hours=3)
 _SECOND = timedelta(seconds=1)
+# More than any clock differs from UTC.
+_FAR_FROM_UTC = timedelta(days=2)
 _NONE_YET = datetime.min  # noqa: DTZ901 - a wall clock's time
 _NONE_MORE = datetime.max  # noqa: DTZ901 - a wall clock's time
 # Names that stand in some zone folders but mean another thing on each host, or count leap seconds.
@@ -110,6 +112,22 @@ def check_zone(name: object) -> str:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise DefinitionError(f"tz {text!r} is not a known time zone{_suggestion(text)}") from None
     return text
+
+
+def first_shown(tz: str, wall: datetime, start: datetime | None = None) -> datetime:
+    """The first instant (from `start` on) at which the clock shows the time or has jumped over it."""
+    near = wall.replace(tzinfo=UTC) - _FAR_FROM_UTC
+    begin = near if start is None else max(near, start)
+    for segment in _segments(tz, begin, near + 4 * _FAR_FROM_UTC):
+        if wall < _wall(segment.end, segment.offset):
+            shown_since = _wall(segment.start, segment.offset)
+            return segment.start + max(wall - shown_since, timedelta(0))
+    raise ValueError(f"the clock of {tz} shows {wall} only before {start}")
+
+
+def wall_clock(tz: str, moment: datetime) -> datetime:
+    """What the zone's clock shows at that moment, as a naive datetime."""
+    return moment.astimezone(ZoneInfo(tz)).replace(tzinfo=None)
 
 
 def utc_offset(tz: str, moment: datetime) -> timedelta:

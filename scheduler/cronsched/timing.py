@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
 
+from cronqueue.clock import utcnow
 from cronqueue.errors import CronqueueError, DefinitionError
 from cronqueue.registry import (
     Call,
@@ -20,8 +21,9 @@ from cronqueue.registry import (
 from cronsched.clocktimes import Binding, Rule
 from cronsched.collecting import Place, active_collector
 from cronsched.definition import Definition, DefinitionFaults
+from cronsched.exclusions import excluding
 from cronsched.options import read_options
-from cronsched.triggers import Trigger, zone_of
+from cronsched.triggers import Bounded, Trigger, zone_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +31,8 @@ TaskT = TypeVar("TaskT", bound=Task[Any, Any])
 
 # Options that a schedule shares with its task.
 _OF_THE_TASK = ("priority", "queue", "max_attempts", "timeout")
+# Options that say when: all that a part of a union may have.
+_OF_THE_TIMES = ("tz", "dst_gap", "dst_overlap", "start", "end", "exclude", "on_excluded")
 # Options of one enqueue that make no sense for what recurs, and what to do instead.
 _NOT_RECURRING = {
     "run_at": "the trigger says when",
@@ -85,6 +89,23 @@ class Timing:
             report_fault(place, *(f"schedule {values['name']!r}: {fault}" for fault in faults))
         elif definition is not None and (collector := active_collector()):
             collector.add(definition, place)
+
+    def part(self, union: Binding) -> Trigger:
+        """The trigger as a part of a union, whose clock it goes by as far as it names none itself."""
+        values, faults = read_options(self.options)
+        faults += [
+            f"{option}= says how the job runs: give it to the union, not to a part of it"
+            for option in values
+            if option not in _OF_THE_TIMES
+        ]
+        if faults:
+            raise DefinitionFaults(faults)
+        knobs = {"dst_gap": union.dst_gap, "dst_overlap": union.dst_overlap} | _knobs(values)
+        trigger = _times(
+            self.rule, Binding(union.name, values.get("tz"), union.zone, **knobs), values
+        )
+        start, end = values.get("start"), values.get("end")
+        return trigger if start is None and end is None else Bounded(trigger, start, end)
 
     def _over_function(self, fn: Callable[..., Any]) -> Task[Any, Any]:
         shared = {
@@ -150,19 +171,40 @@ def _arguments(
 
 
 def _trigger(rule: Rule, values: dict[str, Any], faults: list[str]) -> Trigger | None:
+    """The trigger with its exclusions; takes those out of the values."""
     collector = active_collector()
-    knobs = {knob: values[knob] for knob in ("dst_gap", "dst_overlap") if knob in values}
     default_tz = collector.tz if collector else "UTC"
+    binding = Binding(values["name"], values.get("tz"), default_tz, **_knobs(values))
     try:
-        trigger = rule(Binding(values["name"], values.get("tz"), default_tz, **knobs))
+        return _times(rule, binding, values)
+    except DefinitionFaults as error:
+        faults += error.messages
     except CronqueueError as error:
         faults.append(str(error))
-        return None
-    if knobs and zone_of(trigger) is None:
-        faults.append(
+    finally:
+        values.pop("exclude", None)
+        values.pop("on_excluded", None)
+    return None
+
+
+def _knobs(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {knob: values[knob] for knob in ("dst_gap", "dst_overlap") if knob in values}
+
+
+def _times(rule: Rule, binding: Binding, values: Mapping[str, Any]) -> Trigger:
+    """Raises DefinitionError."""
+    trigger = rule(binding)
+    if (knobs := _knobs(values)) and zone_of(trigger) is None:
+        raise DefinitionError(
             f"{' and '.join(knobs)}: these times follow no clock that could skip or repeat any"
         )
-    return trigger
+    calendars, on_excluded = values.get("exclude"), values.get("on_excluded")
+    if calendars is None:
+        if on_excluded is not None:
+            raise DefinitionError("on_excluded= has no meaning without exclude=")
+        return trigger
+    tz = binding.tz or zone_of(trigger) or binding.default_tz
+    return excluding(trigger, calendars, tz, on_excluded or "skip", utcnow())
 
 
 def _definition(

@@ -237,6 +237,14 @@ def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
     if kind == "bounded":
         ends = (None if spec[side] is None else from_text(spec[side]) for side in ("start", "end"))
         return Bounded(trigger_from_spec(spec["of"]), *ends)
+    if kind == "calendar_every":
+        from cronsched.calendar_intervals import CalendarEvery
+
+        return CalendarEvery.from_spec(spec)
+    if kind == "excluding":
+        from cronsched.exclusions import Excluding
+
+        return Excluding.from_spec(spec)
     from cronsched.apscheduler_triggers import trigger_from_foreign_spec
 
     return trigger_from_foreign_spec(spec)
