@@ -14,7 +14,7 @@ PIP = .venv/bin/python -m pip --quiet --quiet
 # Passed on to pytest: make test ARGS='-k retry -x'
 ARGS ?=
 
-.PHONY: help run test lint types check format wheel lock clean
+.PHONY: help run test oracle lint types check format wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,10 @@ run: .venv/.installed ## Start schema, daemon, worker and web on the example sch
 
 test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL
 	@.venv/bin/python -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+# With the pinned tzdata, whatever the machine has.
+oracle: .venv/.installed ## Compare cron times around every clock change of every zone with a walk of the minutes
+	@PYTHONTZPATH= nice .venv/bin/python tests/compare_clocks.py
 
 lint: .venv/.installed ## Check style and likely faults
 	@.venv/bin/ruff check
