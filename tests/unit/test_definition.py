@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cronqueue.errors import DefinitionError
 from cronsched.definition import Definition, DefinitionFaults, Unloaded
 from cronsched.options import read_options
+from cronsched.planner import upcoming
 from cronsched.triggers import Cron, Every, OpaqueTrigger
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -162,6 +163,22 @@ def test_the_same_delay_is_drawn_everywhere_and_another_for_each_occurrence() ->
 
 
 EXPECTED_DELAY = 264.628607
+
+
+@given(st.integers(1, 4_000), st.integers(0, 20_000), st.integers(0, 100_000))
+def test_jitter_moves_when_an_occurrence_is_due_and_never_which_one_it_is(
+    period: int, jitter: int, into: int
+) -> None:
+    plain = replace(HOURLY, trigger=Every(period))
+    jittered = replace(plain, jitter=timedelta(seconds=jitter))
+    after = NOON + timedelta(seconds=into)
+    expected, found = (upcoming(made, after, 20) for made in (plain, jittered))
+    assert [one.planned_for for one in found] == [one.planned_for for one in expected]
+    due = [one.run_at for one in found]
+    # A delay longer than the period would otherwise swallow occurrences or change their order.
+    assert due == sorted(set(due))
+    # The one in the middle is due at the same moment wherever the look begins.
+    assert upcoming(jittered, found[9].planned_for, 1)[0].run_at == due[10]
 
 
 def test_a_stored_trigger_of_a_foreign_class_is_kept_and_says_why_it_cannot_be_computed() -> None:
