@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cronsched.apscheduler_triggers import adopt
 from cronsched.calendar_intervals import CalendarEvery
 from cronsched.calendars import Calendar
-from cronsched.exclusions import Excluding
+from cronsched.exclusions import Excluding, OnExcluded
 from cronsched.triggers import (
     EPOCH,
     Bounded,
@@ -222,7 +222,7 @@ joined = st.one_of(
 triggers = st.one_of(simple, joined, adopted, with_exclusions(st.one_of(simple, joined, adopted)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(triggers, MOMENTS, st.lists(st.integers(0, 7 * 86_400), min_size=1, max_size=5))
 def test_a_range_has_the_same_occurrences_however_it_is_cut(
     trigger: Trigger, start: datetime, cuts: list[int]
@@ -231,6 +231,34 @@ def test_a_range_has_the_same_occurrences_however_it_is_cut(
     pieces = [list(trigger.between(*piece)) for piece in pairwise(edges)]
     whole = list(trigger.between(start, start + 7 * DAY))
     assert [instant for piece in pieces for instant in piece] == whole
+
+
+# Calendars that close whole days or most of the night, so that a cut often falls into closed time.
+closed_calendars = st.builds(
+    lambda dates, weekdays, window: Calendar("closed", tuple(dates), tuple(weekdays), window),
+    st.lists(DATES, max_size=3),
+    st.lists(st.sampled_from(["sat", "sun", "mon", "wed"]), min_size=1, max_size=3),
+    st.sampled_from([(), ((time(22), time(6)),), ((time(1), time(2, 30)), (time(2, 15), time(5)))]),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.one_of(crons, calendar_intervals),
+    closed_calendars,
+    ZONES,
+    st.sampled_from(["next_business", "prev_business", "after"]),
+    MOMENTS,
+)
+def test_what_moves_is_the_same_wherever_a_range_is_cut(
+    rule: Trigger, calendar: Calendar, tz: str, on_excluded: OnExcluded, start: datetime
+) -> None:
+    trigger = Excluding(rule, (calendar,), tz, on_excluded)
+    whole = list(trigger.between(start, start + 9 * DAY))
+    edges = [*(start + number * 11 * HOUR for number in range(20)), start + 9 * DAY]
+    pieces = [list(trigger.between(*piece)) for piece in pairwise(edges)]
+    assert [instant for piece in pieces for instant in piece] == whole
+    assert whole == sorted(set(whole))
 
 
 @settings(max_examples=200, deadline=None)
@@ -244,7 +272,7 @@ def test_what_comes_next_does_not_depend_on_where_the_search_begins(
         assert next_after(trigger, moment) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(triggers, MOMENTS)
 def test_occurrences_ascend_and_survive_storage(trigger: Trigger, start: datetime) -> None:
     found = list(islice(trigger.between(start, start + 30 * DAY), 100))
@@ -259,7 +287,7 @@ def test_occurrences_ascend_and_survive_storage(trigger: Trigger, start: datetim
     assert stored.spec() == trigger.spec()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(simple, calendars, ZONES, MOMENTS)
 def test_what_is_excluded_is_left_out_and_nothing_else(
     trigger: Trigger, calendar: Calendar, tz: str, start: datetime
