@@ -76,7 +76,7 @@ class CalendarEvery:
         number = passed // self.months * self.months
         while (month := self.anchor.year * 12 + self.anchor.month - 1 + number) // 12 <= _LAST_YEAR:
             day_of_month = self._day_of(month // 12, month % 12 + 1)
-            if day_of_month is not None and day_of_month >= first:
+            if day_of_month is not None:
                 yield day_of_month
             number += self.months
 
