@@ -322,6 +322,31 @@ def test_a_daemon_applies_a_file_once_it_has_been_quiet(database: Database, file
     assert query(database, "SELECT revision FROM sched_schedules") == [(2,)]
 
 
+def test_a_daemon_notices_an_edited_calendar_file_too(database: Database, files: Files) -> None:
+    event = "BEGIN:VEVENT\nDTSTART;VALUE=DATE:{day}\nEND:VEVENT\n"
+    folder = files(a=EXCLUDING)
+    (folder / "closed.ics").write_text(event.format(day="20300101"))
+    daemon = Daemon(database, DaemonOptions(SETTINGS, folder))
+    daemon.turn(100.0)
+    tomorrow = now() + timedelta(days=1)
+    (folder / "closed.ics").write_text(
+        event.format(day=f"{tomorrow:%Y%m%d}") + event.format(day="20300101")
+    )
+    daemon.turn(101.5)
+    daemon.turn(104.0)
+    assert query(database, "SELECT revision FROM sched_schedules") == [(2,)]
+    planned = query(database, "SELECT planned_for FROM sched_jobs WHERE state = 'queued'")
+    assert tomorrow.date() not in {_moment(row[0]).date() for row in planned}
+
+
+EXCLUDING = """
+from cronsched import calendar, hourly
+
+@hourly(name="h", exclude=calendar("closed", ical="closed.ics"))
+def h() -> None: ...
+"""
+
+
 def _moment(value: Any) -> datetime:
     found = datetime.fromisoformat(value) if isinstance(value, str) else value
     return found.astimezone(UTC)
