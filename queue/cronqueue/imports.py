@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from importlib.machinery import FileFinder, SourceFileLoader
 from pathlib import Path
 
 
@@ -29,6 +30,10 @@ class Fault:
         return f"{place}: {self.message}"
 
 
+# Schedule files, and the calendars that they name.
+_WATCHED = (".py", ".ics")
+
+
 def source_files(folder: Path) -> list[Path]:
     """The files of the folder that are loaded, by name; those that begin with `_` or `.` are not."""
     return sorted(path for path in folder.glob("*.py") if path.name[0] not in "_.")
@@ -36,7 +41,8 @@ def source_files(folder: Path) -> list[Path]:
 
 def fingerprint(folder: Path) -> tuple[tuple[object, ...], ...]:
     """Changes when a file of the folder does, or who may write it; helpers that begin with `_` count too."""
-    return tuple(filter(None, map(_status, [folder, *sorted(folder.glob("*.py"))])))
+    files = sorted(path for path in folder.glob("*") if path.suffix in _WATCHED)
+    return tuple(filter(None, map(_status, [folder, *files])))
 
 
 def import_folder(folder: Path, package: str = "schedules") -> tuple[Fault, ...]:
@@ -60,8 +66,16 @@ def _status(path: Path) -> tuple[object, ...] | None:
     except OSError:
         return None
     # The time of a folder changes with anything in it, caches included.
-    times = () if path.suffix != ".py" else (status.st_mtime_ns, status.st_size, status.st_ino)
+    times = () if path.suffix not in _WATCHED else (status.st_mtime_ns, status.st_size, status.st_ino)
     return (path.name, status.st_mode, *times)
+
+
+class _SourceLoader(SourceFileLoader):
+    """Never from cached bytecode: that is told by size and second, and an edit may keep both."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
 
 
 def _make_package(folder: Path, package: str) -> None:
@@ -69,6 +83,7 @@ def _make_package(folder: Path, package: str) -> None:
     if package not in sys.modules:
         module = types.ModuleType(package)
         module.__path__ = [str(folder)]
+        sys.path_importer_cache[str(folder)] = FileFinder(str(folder), (_SourceLoader, [".py"]))
         sys.modules[package] = module
 
 
@@ -76,13 +91,13 @@ def _execute(path: Path, package: str) -> None:
     name = f"{package}.{path.stem}"
     if name in sys.modules:  # a sibling has imported it already
         return
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # a .py file always has a loader
-    assert spec.loader is not None
+    loader = _SourceLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None  # it has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
