@@ -151,8 +151,10 @@ def _revive_tagged(document: dict[str, Any], depth: int) -> Any:
 
 def _revive_known(known: KnownType, document: dict[str, Any], depth: int) -> Any:
     if issubclass(known.kind, enum.Flag):
-        value = known.kind(_revive(document["value"], depth))
-        if type(value) is not known.kind:
+        stored = _revive(document["value"], depth)
+        value = known.kind(stored)
+        # An early Python 3.11 (3.11.2 at least) drops unknown flags, which later ones refuse.
+        if type(value) is not known.kind or value.value != stored:
             raise DecodingError(f"{known.name} has no such flags")
         return value
     if issubclass(known.kind, enum.Enum):
