@@ -17,25 +17,36 @@ KEEP = 7
 )
 def database(path: str = "sched.db") -> str:
     """Copy the database while it is in use, check the copy, delete the oldest copies."""
-    if not Path(path).exists():
+    source = Path(path)
+    if not source.exists():
         raise Discard(f"{path} is not here: this example backs up an SQLite database")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    copy = FOLDER / f"{Path(path).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}.db"
+    backup = FOLDER / f"{source.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}.db"
+    # Only a whole and sound copy is ever called a backup, wherever this may be interrupted.
+    copy = backup.with_suffix(f".{current_job().token}.part")
+    try:
+        copy_database(source, copy)
+        copy.rename(backup)
+    finally:
+        copy.unlink(missing_ok=True)
+    for old in oldest(source.stem):
+        old.unlink(missing_ok=True)
+    current_job().logger.info("%s: %.1f MB", backup, backup.stat().st_size / 1e6)
+    return str(backup)
+
+
+def copy_database(source: Path, copy: Path) -> None:
+    """One consistent state, whoever writes meanwhile; raises RuntimeError when it is damaged."""
     with (
-        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source,
-        closing(sqlite3.connect(copy)) as target,
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader,
+        closing(sqlite3.connect(copy)) as writer,
     ):
-        source.backup(target)
-        verdict = target.execute("PRAGMA quick_check").fetchone()[0]
+        reader.backup(writer)
+        verdict = writer.execute("PRAGMA quick_check").fetchone()[0]
     if verdict != "ok":
-        copy.unlink()
-        raise RuntimeError(f"the copy of {path} is damaged: {verdict}")
-    for old in oldest(copy.stem.split("-")[0]):
-        old.unlink()
-    current_job().logger.info("%s: %.1f MB", copy, copy.stat().st_size / 1e6)
-    return str(copy)
+        raise RuntimeError(f"the copy of {source} is damaged: {verdict}")
 
 
 def oldest(stem: str) -> list[Path]:
-    """The copies that are one too many; their names sort by time."""
-    return sorted(FOLDER.glob(f"{stem}-*.db"))[:-KEEP]
+    """The backups that are too many; their names sort by time."""
+    return sorted(FOLDER.glob(f"{stem}-????????-??????.db"))[:-KEEP]
