@@ -19,7 +19,7 @@ def database(path: str = "sched.db") -> str:
     """Copy the database while it is in use, check the copy, delete the oldest copies."""
     source = Path(path)
     if not source.exists():
-        raise Discard(f"{path} is not here: this example backs up an SQLite database")
+        raise Discard(f"{path} is not here: this example is for SQLite; PostgreSQL has pg_dump")
     FOLDER.mkdir(parents=True, exist_ok=True)
     backup = FOLDER / f"{source.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}.db"
     # Only a whole and sound copy is ever called a backup, wherever this may be interrupted.

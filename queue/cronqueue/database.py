@@ -48,6 +48,8 @@ POSTGRESQL_CONNECT: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
+    # A cluster made without a locale is SQL_ASCII: psycopg would hand out bytes instead of texts.
+    "client_encoding": "utf8",
 }
 _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 _SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
