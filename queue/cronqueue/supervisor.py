@@ -23,6 +23,7 @@ from cronqueue import schema, wakeup
 from cronqueue.children import Child, start_child
 from cronqueue.clock import boottime
 from cronqueue.database import Database, is_outage
+from cronqueue.durations import format_duration
 from cronqueue.executor import ExecutorSpec, first_line
 from cronqueue.imports import fingerprint
 from cronqueue.processes import start_context
@@ -310,7 +311,7 @@ class Supervisor:
                 self._drain_until = now + self._settings.shutdown_timeout.total_seconds()
                 log.info(
                     "stopping: unstarted jobs go back, running ones have %s",
-                    self._settings.shutdown_timeout,
+                    format_duration(self._settings.shutdown_timeout),
                 )
                 for child in self._children:
                     child.send("drain")

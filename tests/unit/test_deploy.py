@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from command_lines import parse
 from cronqueue.durations import parse_duration
-from cronsched.cli import sched
 
 FOLDER = Path(__file__).parents[2] / "deploy"
 UNITS = sorted((FOLDER / "systemd").glob("*.service"))
@@ -30,19 +30,6 @@ def container_commands(file: Path) -> list[list[str]]:
         json.loads(line)
         for line in re.findall(r"^(?:CMD| +command:) (\[.+\])$", file.read_text(), re.MULTILINE)
     ]
-
-
-def parse(words: list[str]) -> click.Context:
-    """The command as click sees it; raises UsageError for an option or command that it does not know."""
-    assert Path(words[0]).name == "sched"
-    command: click.Command = sched
-    context = click.Context(command)
-    rest = words[1:]
-    while isinstance(command, click.Group):
-        name, found, rest = command.resolve_command(context, rest)
-        assert found is not None
-        command, context = found, click.Context(found, info_name=name, parent=context)
-    return command.make_context(context.info_name, rest, parent=context.parent)
 
 
 ALL = [

@@ -22,7 +22,7 @@ from cronqueue import current_job, job
 from cronsched import every
 
 
-@every("30s")
+@every("10s")
 def tick() -> None:
     current_job().logger.info("planned for %s", current_job().planned_for)
 

@@ -1,0 +1,64 @@
+"""The pages and the code say the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from command_lines import parse
+from cronqueue.settings import DELAYED_JOB_NAMES, describe_settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "deploy").rglob("*.md"),
+    ]
+)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def console_lines(page: Path) -> list[str]:
+    """What follows a prompt, without a remark or the sign that puts it into the background."""
+    lines = re.findall(r"^[$] (sched .+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return [re.split(r"\s+[#&]", line)[0] for line in lines]
+
+
+COMMANDS = [
+    pytest.param(line, id=f"{page.name}: {line}") for page in PAGES for line in console_lines(page)
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_of_a_page_leads_somewhere(page: Path) -> None:
+    targets = [urlsplit(each) for each in LINK.findall(page.read_text(encoding="utf-8"))]
+    files = [page.parent / each.path for each in targets if not each.scheme]
+    assert [file for file in files if not file.exists()] == []
+
+
+def test_the_pages_show_commands() -> None:
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_a_page_exists_with_its_options(line: str) -> None:
+    parse(shlex.split(line))
+
+
+def test_the_page_of_settings_has_each_of_them() -> None:
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    expected = [name for name, _, _ in describe_settings()] + list(DELAYED_JOB_NAMES)
+    assert [name for name in expected if f"`{name}`" not in page] == []
+
+
+def test_the_page_of_settings_has_no_other() -> None:
+    page = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^[|] (`.+?`) [|]", page, re.MULTILINE)
+    listed = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(listed) == sorted(name for name, _, _ in describe_settings())
