@@ -51,9 +51,10 @@ def _watch(
     """Until all have ended; says what comes next whenever the schedules have changed."""
     told: object = None
     failed = stopping = False
+    ended_by = 0
     while any(service.poll() is None for service in services):
         if signals:
-            signals.pop()
+            ended_by = signals.pop()
             stopping = True
             _signal_all(services)
         elif not stopping and any(service.poll() is not None for service in services):
@@ -64,7 +65,9 @@ def _watch(
             told = _tell_next(state, database, told)
         time.sleep(_LOOK_PERIOD)
     database.dispose()
-    return FAILED if failed or any(service.returncode for service in services) else 0
+    if failed:
+        return FAILED
+    return 128 + ended_by if any(service.returncode for service in services) else 0
 
 
 def _start(state: State, name: str, *options: str) -> subprocess.Popen[bytes]:
