@@ -66,7 +66,9 @@ def _status(path: Path) -> tuple[object, ...] | None:
     except OSError:
         return None
     # The time of a folder changes with anything in it, caches included.
-    times = () if path.suffix not in _WATCHED else (status.st_mtime_ns, status.st_size, status.st_ino)
+    times = (
+        () if path.suffix not in _WATCHED else (status.st_mtime_ns, status.st_size, status.st_ino)
+    )
     return (path.name, status.st_mode, *times)
 
 

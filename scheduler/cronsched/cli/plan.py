@@ -70,8 +70,7 @@ def _as_data(state: State, found: Plan, now: datetime) -> dict[str, Any]:
         for effect in found.effects
     ]
     faults = [
-        {"file": fault.file, "line": fault.line, "message": fault.message}
-        for fault in found.faults
+        {"file": fault.file, "line": fault.line, "message": fault.message} for fault in found.faults
     ]
     return {"changes": changes, "faults": faults, "not_removed": found.changes.kept}
 
