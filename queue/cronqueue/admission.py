@@ -167,9 +167,12 @@ _WAITS = "state = 'held' AND held_reason = 'overlap'"
 # What is not worth starting any more is ended by another sweep, and must not win here.
 _NOT_EXPIRED = "(expires_at IS NULL OR expires_at > {now})"
 
+# In the order of an index: for EXISTS alone PostgreSQL may look for one through the whole table.
 _IS_DUE = f"""
-SELECT 1 WHERE EXISTS (SELECT 1 FROM sched_jobs WHERE {_GATED_AND_DUE} AND {_NOT_EXPIRED})
-    OR EXISTS (SELECT 1 FROM sched_jobs WHERE {_UNKNOWN_AND_DUE} AND {_NOT_EXPIRED})
+SELECT 1 WHERE (
+    SELECT 1 FROM sched_jobs WHERE {_GATED_AND_DUE} AND {_NOT_EXPIRED} ORDER BY run_at LIMIT 1) IS NOT NULL
+    OR (SELECT 1 FROM sched_jobs WHERE {_UNKNOWN_AND_DUE} AND {_NOT_EXPIRED}
+        ORDER BY task, priority DESC, run_at, id LIMIT 1) IS NOT NULL
 """
 _NEXT_DUE = """
 SELECT MIN(run_at) AS run_at, {now} AS now FROM (

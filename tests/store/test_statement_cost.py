@@ -87,7 +87,17 @@ def test_a_claim_that_finds_nothing_reads_nothing(crowds: Crowds) -> None:
     band = Band(queues=("quiet",))
 
     def prepare(database: Database) -> Work:
-        order = Order(WORKER, band, new_token(), 5, 5, None, lambda name: True, ("demo.more",))
+        order = Order(
+            WORKER,
+            band,
+            new_token(),
+            5,
+            5,
+            None,
+            lambda name: True,
+            ("demo.more",),
+            looks_at_gate=False,  # the crowd has jobs there
+        )
         return lambda: exchange(database, Request(order=order), Retention())
 
     assert_same_work(crowds, prepare)
