@@ -10,6 +10,7 @@ import pytest
 
 from command import TASKS, Project
 from cronqueue.database import Database
+from cronqueue.schema import HEAD
 from cronqueue.version import __version__
 from cronsched.cli import COMMANDS
 from job_rows import add, execute, now, query
@@ -148,16 +149,16 @@ def test_stats_and_workers_tell_who_does_what(project: Project, database: Databa
 
 
 def test_the_schema_is_checked_upgraded_and_printed(project: Project, database: Database) -> None:
-    assert project.run("db", "current").stdout == "0001\n"
-    assert project.data("db", "check") == {"version": "0001", "needed": "0001", "fit": "ok"}
-    assert project.data("db", "upgrade") == {"before": "0001", "version": "0001"}
+    assert project.run("db", "current").stdout == f"{HEAD}\n"
+    assert project.data("db", "check") == {"version": HEAD, "needed": HEAD, "fit": "ok"}
+    assert project.data("db", "upgrade") == {"before": HEAD, "version": HEAD}
     assert "was there already" in project.run("db", "upgrade").stdout
     assert "CREATE TABLE sched_jobs" in project.run("db", "sql").stdout
     assert "timestamptz" in project.data("db", "sql", "--dialect", "postgresql")[
         "sql"
     ].lower().replace("timestamp with time zone", "timestamptz")
     execute(database, "UPDATE sched_schema_version SET version_num = '9999'")
-    assert "newer than 0001" in project.refused("db", "check", code=4)
+    assert f"newer than {HEAD}" in project.refused("db", "check", code=4)
     assert project.data("db", "check", code=4)["fit"] == "unknown"
 
 
