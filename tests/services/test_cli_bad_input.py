@@ -240,4 +240,4 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(sqlite_project: Pro
     (sqlite_project.folder / "file").write_text("")
     assert "file" in sqlite_project.refused("init", "file/below", code=1)
     shutil.rmtree(sqlite_project.folder / "schedules")
-    assert "no task was found" in sqlite_project.refused(*GREET)
+    assert "no task is named 'tasks.greet'" in sqlite_project.refused(*GREET)
