@@ -17,7 +17,8 @@ from typing import Any
 from cronqueue.board import Board
 from cronqueue.clock import boottime
 from cronqueue.database import Database
-from cronqueue.executor import Executor, ExecutorSpec
+from cronqueue.executor import Executor
+from cronqueue.executorspec import ExecutorSpec
 from cronqueue.settings import Settings
 
 # Everything waited for comes at once; a machine under load may need longer.

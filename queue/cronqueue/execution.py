@@ -24,7 +24,7 @@ from typing import Any
 from cronqueue import configuration, context
 from cronqueue.claim import Claimed
 from cronqueue.database import Database
-from cronqueue.durations import parse_duration
+from cronqueue.durations import format_duration, parse_duration
 from cronqueue.errors import Discard, EncodingError, JobInterrupted, JobTimeout, Retry, Snooze
 from cronqueue.finish import Finished, Retention
 from cronqueue.hooks import announce, run_hooks
@@ -357,9 +357,18 @@ def _log_end(claimed: Claimed, finished: Finished) -> None:
             last_line,
         )
     elif verdict.error is None:
-        log.info("[job %d] %s snoozed for %.0f s", claimed.id, claimed.task, verdict.delay)
+        log.info("[job %d] %s snoozed for %s", claimed.id, claimed.task, _wait(verdict))
+    elif verdict.attempt_outcome == "interrupted":
+        log.warning(
+            "[job %d] %s was interrupted in attempt %d of %d",
+            claimed.id, claimed.task, claimed.attempt, claimed.max_attempts,
+        )  # fmt: skip
     else:
         log.warning(
-            "[job %d] %s failed, attempt %d of %d, again in %.0f s: %s",
-            claimed.id, claimed.task, claimed.attempt, claimed.max_attempts, verdict.delay, last_line,
+            "[job %d] %s failed, attempt %d of %d, again in %s: %s",
+            claimed.id, claimed.task, claimed.attempt, claimed.max_attempts, _wait(verdict), last_line,
         )  # fmt: skip
+
+
+def _wait(verdict: Verdict) -> str:
+    return format_duration(timedelta(seconds=round(verdict.delay or 0, 1)))

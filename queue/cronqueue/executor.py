@@ -17,31 +17,31 @@ import queue
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from cronqueue import configuration
+from cronqueue import configuration, wakeup
 from cronqueue.admission import admit
 from cronqueue.board import Board
-from cronqueue.claim import Band, Claimant, new_token
+from cronqueue.claim import Claimant, new_token
 from cronqueue.clock import boottime
 from cronqueue.database import Database, OutcomeUnknown, is_outage
 from cronqueue.errors import JobInterrupted, JobTimeout
 from cronqueue.exchange import Order, Reply, Request, exchange
 from cronqueue.execution import Executed, Execution, Surroundings
+from cronqueue.executorspec import ExecutorSpec
 from cronqueue.finish import Finished, Retention
 from cronqueue.holdings import Hold, Holdings
 from cronqueue.hooks import announce
 from cronqueue.imports import import_folder, import_modules, source_files
+from cronqueue.outage import Outage
 from cronqueue.pool import Placed, Pool
 from cronqueue.processes import end_with_parent, ignore_signals, log_to
 from cronqueue.registry import RetryPolicy, all_tasks, find_task
 from cronqueue.retry import Interrupted, decide
 from cronqueue.search import NEVER, Search
-from cronqueue.settings import Settings
 
 log = logging.getLogger("cronqueue.worker")
 
@@ -57,36 +57,13 @@ CANCEL_GRACE = 5.0
 ABORT_GRACE = 2.0
 # A claim of unknown outcome is looked for this often.
 UNKNOWN_RETRY = 1.0
+# In a line of the log.
+LISTED_JOBS = 10
 # A freed guard at which somebody else is, is looked at again so soon.
 BUSY_GUARD_PAUSE = 0.01
 # After a failure at the gate what needs none goes on.
 ADMISSION_RETRY = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorSpec:
-    """What a supervisor tells a new executor."""
-
-    worker_id: str
-    name: str
-    database_url: str
-    settings: Settings
-    schedules: str | None
-    imports: tuple[str, ...]
-    burst: bool
-    max_jobs: int | None
-    board_path: str
-    board_entries: int
-    log_level: int
-    log_jobs: int
-
-    @property
-    def band(self) -> Band:
-        settings = self.settings
-        return Band(
-            settings.queues, settings.exclude_queues, settings.min_priority, settings.max_priority
-        )
 
 
 def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
@@ -139,7 +116,7 @@ class Executor:
         self._interrupt_at: dict[Hold, float] = {}
         self._unknown_tokens: dict[str, float] = {}
         self._unknown_at = float("-inf")
-        self._pause = 0.0
+        self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._talk_at = float("-inf")
         self._ended = 0
         self._outcome_was_unknown = False
@@ -253,6 +230,9 @@ class Executor:
         if placed.execution.claimed.guard is not None:
             self._ended_guards.add(placed.execution.claimed.guard)
         self._holdings.end(executed.finished)
+        # It may have enqueued something, be due again itself, or have been in the way of another.
+        if self._spec.burst or not self._holdings.unfinished():
+            self._hungry = True
         if executed.written:
             for entry in self._holdings.settle([executed.finished], ()):
                 self._board.clear(entry)
@@ -272,15 +252,16 @@ class Executor:
         first = self._pool.first_offered()
         if first is not None:
             is_old = self._holdings.age(first, now) >= LONGEST_UNSTARTED
-            if is_old or not self._may_begin() or self._holdings.is_better(first):
+            if is_old or not self._may_begin(first) or self._holdings.is_better(first):
                 self._withdraw()
             if is_old:
                 self._holdings.give_back()
-        if not self._may_begin():
+        if self._draining or not self._leases_are_fresh():
             return
         while (claimed := self._holdings.next_to_offer()) is not None:
             entry = self._holdings.take_entry(claimed)
-            placed = Placed(Execution(claimed, self._surroundings), entry)
+            claimed_at = boottime() - (time.monotonic() - self._holdings.claimed_at(claimed))
+            placed = Placed(Execution(claimed, self._surroundings), entry, claimed_at)
             self._holdings.place(placed)
             self._pool.offer(placed)
         self._pool.fill()
@@ -290,15 +271,22 @@ class Executor:
         for placed in self._pool.withdraw():
             self._interrupt_at.pop(self._holdings.take_back(placed), None)
 
-    def _may_begin(self) -> bool:
-        """Whether bodies may begin. Asked in every thread of the pool."""
-        return not self._draining and self._leases_are_fresh()
+    def _may_begin(self, placed: Placed) -> bool:
+        """Whether this body may begin. Asked in every thread of the pool.
+
+        Its claim must be young whatever was renewed meanwhile: an old one was slept through, and may
+        have gone to others.
+        """
+        return (
+            not self._draining and self._leases_are_fresh() and self._is_trusted(placed.claimed_at)
+        )
 
     def _leases_are_fresh(self) -> bool:
+        return self._is_trusted(self._board.renewed_at)
+
+    def _is_trusted(self, renewed_at: float) -> bool:
         """After a renewal every lease lasts two thirds of its length at least; then we know nothing."""
-        return (
-            boottime() - self._board.renewed_at < self._spec.settings.lease.total_seconds() * 2 / 3
-        )
+        return boottime() - renewed_at < self._spec.settings.lease.total_seconds() * 2 / 3
 
     # The exchange.
 
@@ -351,7 +339,7 @@ class Executor:
         except Exception as error:
             self._pause_after(error, request.order)
         else:
-            self._pause = 0.0
+            self._outage.is_over(boottime())
             self._apply(request, reply, claimed_at)
 
     def _order(self, now: float) -> Order | None:
@@ -373,12 +361,11 @@ class Executor:
         )
 
     def _apply(self, request: Request, reply: Reply, claimed_at: float) -> None:
-        for each in request.finished:
-            if each.job_id not in reply.ours and not self._outcome_was_unknown:
-                log.warning(
-                    "[job %d] was lost to a rescue or an operator; its result is dropped",
-                    each.job_id,
-                )
+        lost = [each.job_id for each in request.finished if each.job_id not in reply.ours]
+        if lost and not self._outcome_was_unknown:
+            log.warning("%s lost to a rescue or an operator; the result is dropped", _jobs(lost))
+        if request.releases or any(each.verdict.state == "queued" for each in request.finished):
+            wakeup.notify(self._database)  # they may be due sooner than anybody would look
         self._outcome_was_unknown = False
         for entry in self._holdings.settle(request.finished, request.releases):
             self._board.clear(entry)
@@ -423,25 +410,16 @@ class Executor:
         self._search = self._search.returned()
 
     def _pause_after(self, error: Exception, order: Order | None) -> None:
-        """The database is away: keep everything, try again later, with one line for each try."""
+        """The database is away: keep everything, try again later."""
         if isinstance(error, OutcomeUnknown):
             self._outcome_was_unknown = True
-        if order is not None:
-            # Whether this claim happened is unknown: its jobs never run, and go back when they show up.
-            self._unknown_tokens[order.lock_token] = (
-                time.monotonic() + self._claimant.lease.total_seconds()
-            )
+            if order is not None:
+                # This claim may have happened: its jobs never run, and go back when they show up.
+                until = time.monotonic() + self._claimant.lease.total_seconds()
+                self._unknown_tokens[order.lock_token] = until
         self._search = self._search.returned()
-        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-        self._talk_at = time.monotonic() + self._pause
-        if is_outage(error):
-            log.warning(
-                "the database is away, next try in %.1f s: %s", self._pause, first_line(error)
-            )
-        else:
-            log.error(
-                "talking to the database failed, next try in %.1f s", self._pause, exc_info=error
-            )
+        self._outage.failed(error, boottime())
+        self._talk_at = time.monotonic() + self._outage.pause
 
     def _release_unknown(self, now: float) -> None:
         """Give back what a claim of unknown outcome may have taken; it may still arrive for a while."""
@@ -463,8 +441,8 @@ class Executor:
         """Drop what is not ours any more; give back what is ours and nobody here knows of."""
         self._withdraw()  # so that what was lost does not begin
         lost_waiting, lost_running = self._holdings.compare(held)
-        for _, job_id in lost_waiting:
-            log.warning("[job %d] was lost before it started", job_id)
+        if lost_waiting:
+            log.warning("%s lost before the start", _jobs([job_id for _, job_id in lost_waiting]))
         for hold in lost_running:
             self._holdings.running[hold].execution.job.cancelled = True
         self._interrupt(lost_running, JobInterrupted)
@@ -527,7 +505,9 @@ class Executor:
             )
 
 
-def first_line(error: BaseException) -> str:
-    """An error in one line of a log."""
-    original = getattr(error, "orig", None) or error
-    return (str(original).strip() or type(original).__name__).splitlines()[0]
+def _jobs(ids: list[int]) -> str:
+    """Any number of jobs in one line of a log."""
+    if len(ids) == 1:
+        return f"[job {ids[0]}] was"
+    more = ", ..." if len(ids) > LISTED_JOBS else ""
+    return f"{len(ids)} jobs ({', '.join(map(str, ids[:LISTED_JOBS]))}{more}) were"

@@ -103,6 +103,10 @@ class Holdings:
         """Whether a waiting job must run before this one."""
         return bool(self.waiting) and self.waiting[0].priority > placed.execution.claimed.priority
 
+    def claimed_at(self, job: Claimed) -> float:
+        """When its claim was sent."""
+        return self._claimed_at[job.lock_token]
+
     def age(self, placed: Placed, now: float) -> float:
         """Seconds since it was claimed."""
         return now - self._claimed_at.get(placed.execution.claimed.lock_token, now)

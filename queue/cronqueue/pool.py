@@ -25,10 +25,11 @@ log = logging.getLogger("cronqueue.worker")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An execution with its entry on the board."""
+    """An execution with its entry on the board, and when it was claimed (`clock.boottime`)."""
 
     execution: Execution
     entry: int
+    claimed_at: float
 
 
 class Pool:
@@ -43,7 +44,7 @@ class Pool:
         places: int,
         board: Board,
         *,
-        may_begin: Callable[[], bool],
+        may_begin: Callable[[Placed], bool],
         begun: Callable[[Placed], None],
         ended: Callable[[Placed, Executed], None],
     ) -> None:
@@ -93,7 +94,9 @@ class Pool:
     def _take(self) -> Placed | None:
         """The next body to begin, its place taken."""
         with self._lock:
-            if not self._offered or self._active >= self._places or not self._may_begin():
+            if not self._offered or self._active >= self._places:
+                return None
+            if not self._may_begin(self._offered[0]):
                 return None
             self._active += 1
             return self._offered.popleft()
@@ -161,7 +164,7 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_task(self, placed: Placed) -> None:
-        if not self._may_begin():  # a body that blocked the loop has kept this one for long
+        if not self._may_begin(placed):  # a body that blocked the loop has kept this one for long
             self._put_back(placed)
             return
         self._begin(placed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import multiprocessing
-import os
 import re
 import signal
 import sys
@@ -30,11 +29,12 @@ def start_context(preload: list[str]) -> BaseContext:
 
 
 def end_with_parent() -> None:
-    """Be killed when the parent dies, where the kernel offers it."""
+    """Be killed when the parent dies, where the kernel offers it.
+
+    A parent that died before is for the caller to notice.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() == 1:  # it died before we asked
-            os._exit(1)
 
 
 def ignore_signals() -> None:

@@ -22,12 +22,12 @@ from typing import Any
 from cronqueue import schema, wakeup
 from cronqueue.children import Child, start_child
 from cronqueue.clock import boottime
-from cronqueue.database import Database, is_outage
+from cronqueue.database import Database
 from cronqueue.durations import format_duration
-from cronqueue.executor import ExecutorSpec, first_line
+from cronqueue.executorspec import ExecutorSpec
 from cronqueue.imports import fingerprint
+from cronqueue.outage import Outage, first_line
 from cronqueue.processes import start_context
-from cronqueue.registration import sign_off
 from cronqueue.search import rest_after
 from cronqueue.settings import Settings
 from cronqueue.upkeep import Upkeep
@@ -36,11 +36,15 @@ log = logging.getLogger("cronqueue.worker")
 
 # After an abort, an executor that is still there is killed.
 KILL_AFTER_ABORT = 6.0
+# Seconds: how late a time limit may be noticed.
+LONGEST_TURN = 1.0
 # An executor that lived shorter than this crashed at its start: the next one comes later.
 SHORT_LIFE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _LONGEST_RESTART_PAUSE = 30.0
 _LISTEN_AGAIN_AFTER = 5.0
+# After a hint it may be that a job has come for later: when it is due is looked up this much later.
+_PROBE_AFTER_WAKE = 0.1
 _FILES_PERIOD = 1.0
 # A file that is being written is left alone until it has been quiet for this long.
 _FILES_SETTLE = 2.0
@@ -63,20 +67,19 @@ class Supervisor:
         self._settings: Settings = template.settings
         self._database = database
         self._upkeep = Upkeep(database, template.settings, template.band)
-        self._context = start_context(["cronqueue.executor"])
+        self._context = start_context(["cronqueue.forkserver"])
         self._children: list[Child] = []
-        self._ids: list[str] = []
         self._listener: wakeup.Listener | None = None
         self._listen_at = 0.0
         self._signals: list[int] = []
         self._abort_at: float | None = None
-        self._aborted_by: int | None = None
+        self._stopped_by = 0
         self._drain_until: float | None = None
-        self._pause = 0.0
+        self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._upkeep_at = 0.0
         self._probe_at = 0.0
+        self._has_hint = False
         self._due_at: float | None = None
-        self._missed_hint = False
         self._missing = 0
         self._restart_at = 0.0
         self._restart_pause = 0.0
@@ -121,7 +124,6 @@ class Supervisor:
                 return
         child = start_child(self._context, replace(self._template, max_jobs=share))
         self._children.append(child)
-        self._ids.append(child.worker_id)
 
     # Step 2.
 
@@ -140,24 +142,22 @@ class Supervisor:
 
     def _longest_wait(self) -> float:
         now = boottime()
-        times = [now + self._upkeep.next_duty(now), now + 1.0]
+        times = [now + self._upkeep.next_duty(now)]
         if self._any_idle():
-            times.append(self._probe_at)
+            times.append(0.0 if self._has_hint else self._probe_at)
             if self._due_at is not None:
                 times.append(self._due_at)
-        return max(max(min(times), self._upkeep_at) - now, 0.0)
+        return min(max(max(min(times), self._upkeep_at) - now, 0.0), LONGEST_TURN)
 
     def _hear_hints(self) -> None:
         assert self._listener is not None
         try:
-            if not self._any_idle():
-                # An executor may have looked just before this, and be about to say that it is idle.
-                self._missed_hint |= self._listener.drain()
-            elif self._database.is_postgresql:
-                if self._listener.drain():
-                    self._wake_one()
-            elif any(wakeup.settled_changes(self._listener)):
-                self._wake_one()
+            if self._database.is_postgresql or not self._any_idle():
+                heard = self._listener.drain()
+            else:
+                heard = any(wakeup.settled_changes(self._listener))
+            # Kept until somebody is idle: it may be about to say so, and has looked before the hint.
+            self._has_hint = self._has_hint or heard
         except Exception as error:
             log.warning("listening for new jobs failed, polling goes on: %s", first_line(error))
             self._listener.close()
@@ -172,18 +172,20 @@ class Supervisor:
             if death is not None:
                 log.error("an executor is gone: %s", death.cause)
                 self._upkeep.died(child.worker_id, death)
-                self._upkeep_at = (
-                    min(self._upkeep_at, boottime()) if self._pause == 0 else self._upkeep_at
-                )
-                lived = boottime() - child.started_at
-                short = lived < SHORT_LIFE and not child.is_ready
-                self._restart_pause = (
-                    min(max(self._restart_pause * 2, 0.5), _LONGEST_RESTART_PAUSE) if short else 0.0
-                )
-                self._restart_at = boottime() + self._restart_pause
+                self._delay_restart(child)
+            else:
+                self._upkeep.left(child.worker_id)
             if death is not None or not self._has_an_end():
                 self._missing += not child.is_retiring
             child.close()
+
+    def _delay_restart(self, dead: Child) -> None:
+        """The next executor comes at once, unless this one did not even start."""
+        short = boottime() - dead.started_at < SHORT_LIFE and not dead.is_ready
+        self._restart_pause = (
+            min(max(self._restart_pause * 2, 0.5), _LONGEST_RESTART_PAUSE) if short else 0.0
+        )
+        self._restart_at = boottime() + self._restart_pause
 
     def _end_overdue(self, now: float, awake: float) -> None:
         """`awake` is of `time.monotonic`: nothing is overdue because the machine was suspended."""
@@ -195,7 +197,8 @@ class Supervisor:
                 awake - child.board.beat_at > self._settings.stall_timeout.total_seconds()
                 and not child.is_frozen()
             ):
-                child.kill(f"its loop has not turned for {self._settings.stall_timeout}")
+                stalled = format_duration(self._settings.stall_timeout)
+                child.kill(f"its loop has not turned for {stalled}")
             elif self._abort_at is not None and now > self._abort_at + KILL_AFTER_ABORT:
                 child.kill("it did not end in time after the abort")
 
@@ -241,17 +244,13 @@ class Supervisor:
             self._upkeep.turn(now, self._children, self._is_stopping())
             self._listen(now)
             self._probe(now)
-            self._pause, self._upkeep_at = 0.0, 0.0
+            self._upkeep_at = 0.0
+            self._outage.is_over(now)
         except Exception as error:
             self._upkeep.lost_contact()
-            self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            self._upkeep_at = boottime() + self._pause
-            if is_outage(error):
-                log.warning(
-                    "the database is away, next try in %.1f s: %s", self._pause, first_line(error)
-                )
-            else:
-                log.error("the upkeep failed, next try in %.1f s", self._pause, exc_info=error)
+            failed_at = boottime()
+            self._outage.failed(error, failed_at)
+            self._upkeep_at = failed_at + self._outage.pause
 
     def _listen(self, now: float) -> None:
         if self._listener is not None or now < self._listen_at:
@@ -263,20 +262,28 @@ class Supervisor:
             log.warning("no notification of new jobs, polling goes on: %s", first_line(error))
 
     def _probe(self, now: float) -> None:
-        """Look when the next job is due, and wake an executor then."""
+        """Look when the next job is due, and wake an executor then, or at a hint."""
         if not self._any_idle():
             return
-        if now >= self._probe_at or self._missed_hint:
-            self._missed_hint = False
+        if self._has_hint:
+            self._has_hint = False
+            self._probe_at = min(self._probe_at, now + _PROBE_AFTER_WAKE)
+            self._wake_one()
+            return
+        if now >= self._probe_at:
             asked = boottime()
             due_in = self._upkeep.probe(self._children)
             answered = boottime()
-            self._due_at = None if due_in is None else answered + due_in
-            self._probe_at = answered + max(
-                self._settings.sleep_delay.total_seconds(), rest_after(answered - asked)
-            )
+            rest = rest_after(answered - asked)
+            self._probe_at = answered + max(self._settings.sleep_delay.total_seconds(), rest)
+            if due_in == 0:
+                self._wake_one()
+            else:
+                self._due_at = None if due_in is None else answered + due_in
         if self._due_at is not None and boottime() >= self._due_at:
             self._due_at = None
+            # Should our clock be a little ahead of the database's, the job is not due yet.
+            self._probe_at = min(self._probe_at, boottime() + _PROBE_AFTER_WAKE)
             self._wake_one()
 
     def _any_idle(self) -> bool:
@@ -308,6 +315,7 @@ class Supervisor:
                 log.info("HUP: executors start anew")
                 self._retire_all()
             elif not self._is_stopping():
+                self._stopped_by = number
                 self._drain_until = now + self._settings.shutdown_timeout.total_seconds()
                 log.info(
                     "stopping: unstarted jobs go back, running ones have %s",
@@ -317,14 +325,14 @@ class Supervisor:
                     child.send("drain")
             elif self._abort_at is None:
                 log.warning("stopping at once: running jobs are interrupted and go back")
-                self._abort(now, number)
+                self._stopped_by = number
+                self._abort(now)
         if self._drain_until is not None and now >= self._drain_until and self._abort_at is None:
             log.warning("the time to stop is up: running jobs are interrupted and go back")
-            self._abort(now, None)
+            self._abort(now)
 
-    def _abort(self, now: float, number: int | None) -> None:
+    def _abort(self, now: float) -> None:
         self._abort_at = now
-        self._aborted_by = number
         for child in self._children:
             child.send("abort")
 
@@ -332,20 +340,22 @@ class Supervisor:
 
     def _leave(self) -> int:
         try:
-            self._upkeep.turn(boottime(), [], draining=True)
-            sign_off(self._database, self._ids)
+            self._upkeep.leave(boottime())
         except Exception as error:
             log.warning("could not sign off: %s", first_line(error))
         if self._listener is not None:
             self._listener.close()
         signal.set_wakeup_fd(-1)
         self._database.dispose()
-        return 0 if self._aborted_by is None else 128 + self._aborted_by
+        return 0 if self._abort_at is None else 128 + self._stopped_by
 
 
 def _in_words(settings: Settings) -> str:
     """How many places, and for which jobs."""
-    parts = [f"{settings.processes} executors of {settings.concurrency} places"]
+    places = f"{settings.concurrency} place{'s' if settings.concurrency > 1 else ''}"
+    parts = [f"1 executor with {places}"]
+    if settings.processes > 1:
+        parts = [f"{settings.processes} executors with {places} each"]
     if settings.queues:
         parts.append(f"queues {', '.join(settings.queues)}")
     if settings.exclude_queues:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cronqueue import wakeup
@@ -20,7 +21,7 @@ from cronqueue.database import Database
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
 from cronqueue.plugins import installed
 from cronqueue.prune import BATCH, expire, find_edge, forget_workers, prune_until
-from cronqueue.registration import Presence, heartbeat
+from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.search import rest_after
 from cronqueue.settings import Settings
@@ -36,7 +37,19 @@ LOOK_PERIOD = 1.0
 # Between looks for lost leases, when none is known to run out sooner.
 LONGEST_RESCUE_PAUSE = 5.0
 SHORTEST_RESCUE_PAUSE = 0.2
+# Pauses between looks for a dead executor's jobs: rows may be locked by its last transaction.
+LOOKS_AFTER_DEATH = (0.1, 0.4, 1.5)
 FORGET_WORKERS_AFTER = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class _Dead:
+    """An executor that died, and when its jobs are looked for."""
+
+    worker_id: str
+    death: Death
+    look_at: float = 0.0
+    pauses: list[float] = field(default_factory=lambda: list(LOOKS_AFTER_DEATH))
 
 
 class Upkeep:
@@ -54,19 +67,32 @@ class Upkeep:
         self._expire_at = 0.0
         self._prune_at = boottime() + random.uniform(1, PRUNE_PERIOD)
         self._prune_edge: datetime | None = None
-        self._deaths: list[tuple[str, Death]] = []
+        self._dead: list[_Dead] = []
+        self._left: list[str] = []
+        self._shown: dict[str, str] = {}
 
     def died(self, worker_id: str, death: Death) -> None:
         """An executor has ended out of order; its jobs go back as soon as the database is there."""
-        self._deaths.append((worker_id, death))
+        self._dead.append(_Dead(worker_id, death))
+        self._left.append(worker_id)
+
+    def left(self, worker_id: str) -> None:
+        """An executor has ended in order."""
+        self._left.append(worker_id)
 
     def turn(self, now: float, children: Sequence[Child], draining: bool) -> None:
         """Do what is due. Raises what the database raises; then `lost_contact` is to be called."""
         self._renew(now, [child for child in children if not child.is_frozen()])
-        self._return_jobs()
+        self._return_jobs(now)
         self._heartbeat(now, children, draining)
         self._rescue(now)
         self._housekeeping(now)
+
+    def leave(self, now: float) -> None:
+        """The last turn: no executor is left. Raises what the database raises."""
+        self._return_jobs(now)
+        sign_off(self._database, self._left)
+        wakeup.notify(self._database)
 
     def probe(self, children: Sequence[Child]) -> float | None:
         """Seconds until the next job is due for us; None if none waits."""
@@ -89,6 +115,7 @@ class Upkeep:
             self._rescue_at,
             self._heartbeat_at,
             self._expire_at,
+            *(dead.look_at for dead in self._dead),
         )
         return max(min(times) - now, 0.0)
 
@@ -128,25 +155,33 @@ class Upkeep:
             for child in children:
                 child.send("cancel", sorted(cancelled))
 
-    def _return_jobs(self) -> None:
-        while self._deaths:
-            worker_id, death = self._deaths[0]
-            ids = return_jobs(self._database, worker_id, death)
+    def _return_jobs(self, now: float) -> None:
+        """Looked for again for a while: the server may still be at the dead process's last commit."""
+        for dead in [dead for dead in self._dead if now >= dead.look_at]:
+            ids = return_jobs(self._database, dead.worker_id, dead.death)
             if ids:
-                begun = len(death.started.intersection(ids))
+                begun = len(dead.death.started.intersection(ids))
                 log.warning(
-                    "%s: %d jobs go back, of which %d had begun", death.cause, len(ids), begun
+                    "%s: %d jobs go back, of which %d had begun", dead.death.cause, len(ids), begun
                 )
                 wakeup.notify(self._database)
-            self._deaths.pop(0)
+            if dead.pauses:
+                dead.look_at = now + dead.pauses.pop(0)
+            else:
+                self._dead.remove(dead)
 
     def _heartbeat(self, now: float, children: Sequence[Child], draining: bool) -> None:
-        if now < self._heartbeat_at:
-            return
+        """Say who is there: regularly, and at once when that changes."""
         present = [
             _presence(child, self._settings, draining) for child in children if child.is_ready
         ]
+        shown = {each.id: each.state for each in present}
+        if now < self._heartbeat_at and shown == self._shown and not self._left:
+            return
+        sign_off(self._database, self._left)
+        self._left.clear()
         heartbeat(self._database, present)
+        self._shown = shown
         self._heartbeat_at = now + HEARTBEAT_PERIOD
 
     def _rescue(self, now: float) -> None:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from cronqueue.database import Database, shown
-from cronqueue.executor import ExecutorSpec
+from cronqueue.executorspec import ExecutorSpec
 from cronqueue.registration import default_name
 from cronqueue.settings import Loaded, check_setting_name, load_settings, resolve_database_url
 from cronqueue.supervisor import Supervisor

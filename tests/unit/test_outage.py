@@ -1,0 +1,43 @@
+"""How a service waits while its database is away, and what it says of it."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from cronqueue.errors import DatabaseUnreachable
+from cronqueue.outage import Outage
+
+LOG = logging.getLogger("cronqueue.test")
+GONE = DatabaseUnreachable("cannot use the database: refused")
+
+
+def test_pauses_double_up_to_the_longest_and_start_anew_after_a_success() -> None:
+    outage = Outage(LOG, first=0.1, longest=0.5)
+    pauses = []
+    for second in range(4):
+        outage.failed(GONE, now=second)
+        pauses.append(outage.pause)
+    outage.is_over(now=5)
+    assert outage.pause == 0
+    outage.failed(GONE, now=6)
+
+    assert [*pauses, outage.pause] == [0.1, 0.2, 0.4, 0.5, 0.1]
+
+
+def test_there_is_a_line_each_second_at_most_and_one_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    outage = Outage(LOG, first=0.1, longest=0.5)
+    with caplog.at_level(logging.INFO):
+        for tenth in range(20):
+            outage.failed(GONE, now=10 + tenth / 10)
+        outage.is_over(now=12)
+        outage.is_over(now=13)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the database is away, next try in 0.1 s: cannot use the database: refused",
+        "the database is away, next try in 0.5 s: cannot use the database: refused",
+        "the database is back after 2.0 s",
+    ]
