@@ -1,0 +1,179 @@
+"""The tasks of the stage: they note what they do, and wait for their cues."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import cronqueue
+from cronqueue import current_job, execution, executor, job
+from cronqueue.configuration import get_database
+from cronqueue.errors import JobTimeout
+
+STAGE = Path(os.environ["STAGE"])
+
+# The product's are 10 s and 5 s, which is long in a test.
+setattr(execution, "HARD_TIMEOUT_GRACE", timedelta(seconds=1))  # noqa: B010 - imported by it
+executor.CANCEL_GRACE = 0.5
+
+
+def note(word: str) -> None:
+    """One line, written at once, so that it stands even if the process dies now."""
+    current = current_job()
+    line = f"{word} {current.id} {current.attempt} {os.getpid()} {time.time()}\n"
+    file = os.open(STAGE / "notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line.encode())
+    os.close(file)
+
+
+def is_cued(cue: str) -> bool:
+    return (STAGE / cue).exists()
+
+
+@job
+def quick() -> int:
+    note("ran")
+    return os.getpid()
+
+
+@job
+def hold(cue: str) -> int:
+    """Runs until its cue."""
+    note("began")
+    while not is_cued(cue):
+        time.sleep(0.01)
+    note("ended")
+    return os.getpid()
+
+
+@job
+async def hold_async(cue: str) -> int:
+    note("began")
+    while not is_cued(cue):  # noqa: ASYNC110 - the cue comes from another process
+        await asyncio.sleep(0.01)
+    note("ended")
+    return os.getpid()
+
+
+@job
+def hold_first_time(cue: str) -> int:
+    """Runs until its cue, but at once when it is tried again."""
+    note("began")
+    while current_job().attempt == 1 and not is_cued(cue):
+        time.sleep(0.01)
+    note("ended")
+    return os.getpid()
+
+
+@job
+def stand_still_first_time() -> None:
+    """Stops its own process until somebody lets it go on."""
+    note("began")
+    if current_job().attempt == 1:
+        # Not in the middle of a transaction, which would keep the whole file locked.
+        time.sleep(0.1)
+        with get_database().begin():
+            pass
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+@job
+def fail() -> None:
+    note("ran")
+    raise ValueError("as it was meant")
+
+
+@job
+def die(how: str) -> None:
+    """Ends its process."""
+    note("began")
+    if current_job().attempt > 1 and how == "first time":
+        return
+    if how in ("kill", "first time"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(int(how))
+
+
+@job
+def follow_up(task: str) -> None:
+    """Enqueues another job when its own work is done."""
+    note("ran")
+    cronqueue.enqueue(task)
+
+
+@job
+def overrun() -> None:
+    """Goes on until it is told that its time is up."""
+    note("began")
+    try:
+        while True:
+            time.sleep(0.01)
+    except JobTimeout:
+        note("told")
+        raise
+
+
+@job
+async def overrun_async() -> None:
+    note("began")
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        note("told")
+        raise
+
+
+@job
+def ignore_everything() -> None:
+    """Takes no notice of what is raised in it."""
+    note("began")
+    while True:
+        try:
+            while True:
+                time.sleep(0.01)
+        except BaseException:
+            note("told")
+
+
+@job
+def hold_all_threads() -> None:
+    """Sleeps in C without letting go of the interpreter: nothing else in the process runs."""
+    note("began")
+    ctypes.PyDLL(None).sleep(3600)
+
+
+@job
+async def obey_cancel() -> str:
+    """Looks by itself whether it is to stop."""
+    note("began")
+    current = current_job()
+    current.progress(1, 2, "halfway")
+    while not current.cancelled:  # noqa: ASYNC110 - nothing wakes a task that looks by itself
+        await asyncio.sleep(0.01)
+    note("told")
+    return "stopped by itself"
+
+
+@job
+async def wait_to_be_interrupted() -> None:
+    note("began")
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        note("interrupted" if current_job().cancelled else "ended")
+
+
+@job
+def ignore_nothing() -> None:
+    """Runs until something is raised in it."""
+    note("began")
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        note("interrupted" if current_job().cancelled else "ended")

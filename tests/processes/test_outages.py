@@ -1,0 +1,30 @@
+"""The database goes away and comes back while jobs run."""
+
+from __future__ import annotations
+
+from postgres_server import PostgresServer
+from services import Stage
+
+
+def test_a_worker_goes_on_by_itself_after_the_database_restarted(
+    own_postgres_server: PostgresServer, stage_on_own_server: Stage
+) -> None:
+    stage = stage_on_own_server
+    worker = stage.worker("--lease", "10s")
+    ended, running = stage.enqueue("hold", "first"), stage.enqueue("hold", "second")
+    stage.wait_for_notes("began", 2)
+
+    own_postgres_server.stop("immediate")
+    stage.cue("first")
+    stage.wait_for_notes("ended", 1)
+    worker.wait_for_line("the database is away")
+    stage.database.dispose()
+    own_postgres_server.start()
+
+    assert stage.wait_for(ended).attempts == 1
+    stage.cue("second")
+    assert stage.wait_for(running).attempts == 1
+    assert len(stage.notes("began")) == 2
+    later = stage.enqueue("quick")
+    assert stage.wait_for(later).attempts == 1
+    assert worker.stop() == 0
