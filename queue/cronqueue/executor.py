@@ -232,7 +232,7 @@ class Executor:
         self._holdings.end(executed.finished)
         # It may have enqueued something, be due again itself, or have been in the way of another.
         if self._spec.burst or not self._holdings.unfinished():
-            self._hungry = True
+            self._search = self._search.woken()
         if executed.written:
             for entry in self._holdings.settle([executed.finished], ()):
                 self._board.clear(entry)
