@@ -19,7 +19,8 @@ from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
-from cronsched.ledger import NewOccurrence, new_job, read_ahead, write
+from cronsched.ledger import NewOccurrence, new_job, write
+from cronsched.ledger_changes import read_ahead
 from cronsched.planner import Extension, extend
 
 log = logging.getLogger("cronsched.daemon")

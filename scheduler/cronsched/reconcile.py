@@ -27,16 +27,8 @@ from cronqueue.settings import Settings
 from cronsched.changes import Change, Changes, Kind, Stored, compare
 from cronsched.cronexpr import croniter_major
 from cronsched.definition import Definition
-from cronsched.ledger import (
-    amend,
-    cancel,
-    find_removable,
-    names_of,
-    new_job,
-    read_written,
-    renumber,
-    write,
-)
+from cronsched.ledger import new_job, write
+from cronsched.ledger_changes import amend, cancel, find_removable, read_written, renumber
 from cronsched.manifest import Manifest
 from cronsched.materializer import is_paused, move_cursors, occurrences
 from cronsched.planner import (
@@ -50,6 +42,7 @@ from cronsched.planner import (
     revise,
     upcoming,
 )
+from cronsched.rowsets import names_of
 
 log = logging.getLogger("cronsched.daemon")
 

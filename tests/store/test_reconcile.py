@@ -17,7 +17,7 @@ from cronqueue.imports import Fault
 from cronqueue.settings import Settings
 from cronsched import reconcile
 from cronsched.definition import Definition, Unloaded
-from cronsched.ledger import read_written
+from cronsched.ledger_changes import read_written
 from cronsched.manifest import Manifest, SourceFile, make_manifest
 from cronsched.materializer import top_up
 from cronsched.reconcile import Plan, apply, plan
