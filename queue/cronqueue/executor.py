@@ -33,6 +33,7 @@ from cronqueue.exchange import Order, Reply, Request, exchange
 from cronqueue.execution import Executed, Execution, Surroundings
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.finish import Finished, Retention
+from cronqueue.gatewatch import FAILURE_PAUSE, GateWatch
 from cronqueue.holdings import Hold, Holdings
 from cronqueue.hooks import announce
 from cronqueue.imports import import_folder, import_modules, source_files
@@ -59,10 +60,6 @@ ABORT_GRACE = 2.0
 UNKNOWN_RETRY = 1.0
 # In a line of the log.
 LISTED_JOBS = 10
-# A freed guard at which somebody else is, is looked at again so soon.
-BUSY_GUARD_PAUSE = 0.01
-# After a failure at the gate what needs none goes on.
-ADMISSION_RETRY = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -120,11 +117,7 @@ class Executor:
         self._talk_at = float("-inf")
         self._ended = 0
         self._outcome_was_unknown = False
-        self._ended_guards: set[str] = set()
-        self._freed_guards: set[str] = set()
-        self._gate_due = False
-        self._has_admitted = False
-        self._admit_at = float("-inf")
+        self._gate = GateWatch()
 
     def run(self) -> None:
         """Work until drained, or until nothing is due in burst mode."""
@@ -198,8 +191,7 @@ class Executor:
             times.append(self._talk_at)
         if self._unknown_tokens:
             times.append(max(self._unknown_at, self._talk_at))
-        if self._gate_due or self._freed_guards:
-            times.append(max(self._admit_at, self._talk_at))
+        times.append(max(self._gate.admit_at, self._talk_at))
         if now < self._search.claim_at:
             times.append(self._search.claim_at)
         times.append(self._holdings.tell_at)
@@ -228,7 +220,7 @@ class Executor:
         self._interrupt_at.pop((executed.finished.lock_token, executed.finished.job_id), None)
         self._ended += 1
         if placed.execution.claimed.guard is not None:
-            self._ended_guards.add(placed.execution.claimed.guard)
+            self._gate.ended.add(placed.execution.claimed.guard)
         self._holdings.end(executed.finished)
         # It may have enqueued something, be due again itself, or have been in the way of another.
         if self._spec.burst or not self._holdings.unfinished():
@@ -295,7 +287,7 @@ class Executor:
         return bool(
             holdings.finished
             or holdings.going_back
-            or self._ended_guards
+            or self._gate.ended
             or self._overstayed(now)
             or self._room(now) > 0
         )
@@ -331,7 +323,7 @@ class Executor:
             tuple(self._holdings.finished),
             tuple(self._holdings.going_back.items()),
             self._order(now),
-            frozenset(self._ended_guards),
+            frozenset(self._gate.ended),
         )
         claimed_at = time.monotonic()
         try:
@@ -357,7 +349,7 @@ class Executor:
             lambda name: find_task(name) is not None,
             self._tasks,
             alone=now >= self._alone_at or not self._holdings.running,
-            looks_at_gate=not self._has_admitted and now >= self._admit_at,
+            looks_at_gate=self._gate.may_look(now),
         )
 
     def _apply(self, request: Request, reply: Reply, claimed_at: float) -> None:
@@ -369,8 +361,7 @@ class Executor:
         self._outcome_was_unknown = False
         for entry in self._holdings.settle(request.finished, request.releases):
             self._board.clear(entry)
-        self._ended_guards -= request.guards
-        self._freed_guards |= reply.freed
+        self._gate.handed_in(request.guards, reply.freed)
         if request.order is not None:
             self._take_in(request.order, reply, claimed_at)
         # A sweep comes after the releases of its transaction, and has seen them.
@@ -379,7 +370,7 @@ class Executor:
             self._search = self._search.returned()
 
     def _take_in(self, order: Order, reply: Reply, claimed_at: float) -> None:
-        self._has_admitted, self._gate_due = False, reply.gate_due
+        self._gate.looked(reply.gate_due)
         if reply.claim_error is not None:
             self._pause_after(reply.claim_error, None)
         if reply.found is None:
@@ -392,21 +383,19 @@ class Executor:
 
     def _admit(self, now: float) -> None:
         """Let through what has come to the gate, and what waited for a guard that is free now."""
-        if now < self._admit_at or not (self._gate_due or self._freed_guards):
+        if now < self._gate.admit_at:
             return
         try:
-            done = admit(self._database, self._freed_guards, self._tasks)
+            self._gate.admitted(admit(self._database, self._gate.freed, self._tasks), now)
         except Exception as error:
-            self._admit_at = now + ADMISSION_RETRY
+            self._gate.failed(now)
             if is_outage(error):
                 self._pause_after(error, None)
             else:
-                log.error("admission failed, next try in %.0f s", ADMISSION_RETRY, exc_info=error)
+                log.error(
+                    "admission failed, the next try is in %.0f s", FAILURE_PAUSE, exc_info=error
+                )
             return
-        # Guards at which somebody else was are tried again: nobody may have seen that they are free.
-        self._freed_guards = set(done.busy)
-        self._admit_at = now + (BUSY_GUARD_PAUSE if done.busy else 0.0)
-        self._gate_due, self._has_admitted = done.more, not done.more
         self._search = self._search.returned()
 
     def _pause_after(self, error: Exception, order: Order | None) -> None:
@@ -476,16 +465,12 @@ class Executor:
     def _is_done(self) -> bool:
         if self._abort_at is not None and time.monotonic() >= self._abort_at:
             self._leave_behind()
-        if self._holdings.is_empty() and (self._draining or not self._has_gate_work()):
+        if self._holdings.is_empty() and (self._draining or not self._gate.has_work):
             if self._spec.max_jobs is not None and self._ended >= self._spec.max_jobs:
                 return True
             return self._draining or (self._spec.burst and self._search.claim_at == NEVER)
         # Without a database there is nobody to tell: the leases will run out.
         return self._abort_at is not None and time.monotonic() >= self._abort_at + ABORT_GRACE
-
-    def _has_gate_work(self) -> bool:
-        """Whether what has ended may let others in, which are due then."""
-        return bool(self._ended_guards or self._freed_guards)
 
     def _leave_behind(self) -> None:
         """Write the end of what could not be interrupted; its thread ends with the process."""
