@@ -223,7 +223,7 @@ class Executor:
             self._gate.ended.add(placed.execution.claimed.guard)
         self._holdings.end(executed.finished)
         # It may have enqueued something, be due again itself, or have been in the way of another.
-        if self._spec.burst or not self._holdings.unfinished():
+        if self._search.claim_at == NEVER and (self._spec.burst or not self._holdings.unfinished()):
             self._search = self._search.woken()
         if executed.written:
             for entry in self._holdings.settle([executed.finished], ()):

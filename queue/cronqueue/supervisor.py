@@ -78,6 +78,7 @@ class Supervisor:
         self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._upkeep_at = 0.0
         self._probe_at = 0.0
+        self._rest = 0.0
         self._has_hint = False
         self._due_at: float | None = None
         self._missing = 0
@@ -267,15 +268,15 @@ class Supervisor:
             return
         if self._has_hint:
             self._has_hint = False
-            self._probe_at = min(self._probe_at, now + _PROBE_AFTER_WAKE)
+            self._probe_soon()
             self._wake_one()
             return
         if now >= self._probe_at:
             asked = boottime()
             due_in = self._upkeep.probe(self._children)
             answered = boottime()
-            rest = rest_after(answered - asked)
-            self._probe_at = answered + max(self._settings.sleep_delay.total_seconds(), rest)
+            self._rest = rest_after(answered - asked)
+            self._probe_at = answered + max(self._settings.sleep_delay.total_seconds(), self._rest)
             if due_in == 0:
                 self._wake_one()
             else:
@@ -283,8 +284,12 @@ class Supervisor:
         if self._due_at is not None and boottime() >= self._due_at:
             self._due_at = None
             # Should our clock be a little ahead of the database's, the job is not due yet.
-            self._probe_at = min(self._probe_at, boottime() + _PROBE_AFTER_WAKE)
+            self._probe_soon()
             self._wake_one()
+
+    def _probe_soon(self) -> None:
+        pause = max(_PROBE_AFTER_WAKE, self._rest)
+        self._probe_at = min(self._probe_at, boottime() + pause)
 
     def _any_idle(self) -> bool:
         return any(child.is_idle for child in self._children)

@@ -80,6 +80,8 @@ def stand_still_first_time() -> None:
         with get_database().begin():
             pass
         os.kill(os.getpid(), signal.SIGSTOP)
+        # The signal takes a moment to stop all threads; the test is about what comes after it.
+        time.sleep(0.2)
 
 
 @job

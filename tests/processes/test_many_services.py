@@ -15,7 +15,7 @@ from cronsched import every
 from schedules.tasks import note
 
 
-@every("1s", max_attempts=5)
+@every("1s", max_attempts=5, overlap="allow", catch_up="all")
 def tick() -> None:
     note("tick")
 """
