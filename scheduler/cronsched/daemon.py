@@ -30,6 +30,7 @@ from cronsched.loader import load_in_child, writable_by_others
 from cronsched.manifest import Manifest
 from cronsched.manifests import is_alone, may_apply, put_in_force
 from cronsched.materializer import next_refill, top_up
+from cronsched.pausing import resume_due
 from cronsched.reconcile import Plan, apply
 
 log = logging.getLogger("cronsched.daemon")
@@ -86,6 +87,7 @@ class Daemon:
 
     def run_once(self) -> int:
         """Write what is due to be written, load, apply; returns 1 if a file has a fault."""
+        resume_due(self._database)
         top_up(self._database, self._settings)
         done = self.load_and_apply()
         self._database.dispose()
@@ -220,6 +222,7 @@ class Daemon:
             self._reload = True
 
     def _top_up(self, now: float) -> None:
+        resume_due(self._database)
         done = top_up(self._database, self._settings)
         for fault in done.faults:
             log.error("%s", fault)

@@ -1,7 +1,7 @@
 """One occurrence, decided by hand: skipped, moved to another time, or given another priority.
 
 The decision is kept by schedule and planned time. So it survives edits of the schedule, and can be made
-for a time that is not written out yet.
+for a time that is not written out yet. `restore` takes it back.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from sqlalchemy import Connection, Row, text
 
@@ -19,9 +19,10 @@ from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronqueue.errors import DefinitionError, RunAtError, StateError
 from cronqueue.registry import check_priority
+from cronqueue.settings import Settings
 from cronsched.definition import Definition
-from cronsched.ledger import SKIPPED_BY_HAND
-from cronsched.planner import upcoming
+from cronsched.ledger import SKIPPED_BY_HAND, NewOccurrence, new_job, write
+from cronsched.planner import SUPERSEDED, upcoming
 
 # Whether the occurrence was there already, or the decision waits for it.
 Reached = Literal["done", "noted"]
@@ -76,12 +77,48 @@ def edit(
     return _decide(database, Override(name, planned_for, "edit", None, priority, reason, actor))
 
 
+def restore(
+    database: Database, name: str, planned_for: datetime, settings: Settings, *, actor: str
+) -> Reached:
+    """Take back what was decided about this occurrence: it runs as its schedule says.
+
+    Raises LookupError when nothing was decided, StateError when the job has begun or ended meanwhile.
+    """
+    _aware("time", planned_for)
+
+    def work(connection: Connection) -> Reached:
+        definition = _find(database, connection, name)
+        key = {"name": name, "planned_for": database.moment(planned_for)}
+        if not connection.execute(_FORGET, key).rowcount:
+            raise LookupError(f"nothing was decided about {planned_for.isoformat()} of {name!r}")
+        statement = text(_OCCURRENCE).columns(run_at=Instant(), expires_at=Instant())
+        found = connection.execute(statement, key).one_or_none()
+        if found is not None:
+            _take_back(database, connection, definition, planned_for, found, key)
+            _write_anew(database, connection, definition, planned_for, settings)
+        record(
+            database,
+            connection,
+            actor=actor,
+            action="restore",
+            target=f"schedule {name}",
+            detail={"planned_for": planned_for.isoformat()},
+        )
+        return "noted" if found is None else "done"
+
+    reached = database.write(work)
+    wakeup.notify(database)
+    return reached
+
+
 def list_overrides(database: Database, name: str) -> list[Override]:
     """What was decided about the schedule's occurrences, by their times."""
     with database.snapshot() as connection:
         return [Override(**row._mapping) for row in connection.execute(_LIST, {"name": name})]
 
 
+_FORGET = text("DELETE FROM sched_overrides WHERE schedule = :name AND planned_for = :planned_for")
+_STANDING = text("SELECT revision, state, paused_at FROM sched_schedules WHERE name = :name")
 _FIND = "SELECT definition FROM sched_schedules WHERE name = :name {lock}"
 _LIST = text(
     "SELECT schedule, planned_for, action, run_at, priority, reason, actor FROM sched_overrides"
@@ -115,6 +152,13 @@ UPDATE sched_jobs SET run_at = :run_at, expires_at = :expires_at, pinned = {{yes
     gated = (guard IS NOT NULL), state = CASE WHEN held_reason = 'overlap' THEN 'queued' ELSE state END,
     held_reason = CASE WHEN held_reason = 'overlap' THEN NULL ELSE held_reason END, updated_at = {{now}}
 {_WAITS}
+"""
+# As a plan would take it back, so that it can be written anew.
+_TAKE_BACK = """
+UPDATE sched_jobs SET state = 'cancelled', reason = :verdict, held_reason = NULL, slot = NULL, gated = {no},
+    finished_at = {now}, updated_at = {now}
+WHERE id = :id AND started_at IS NULL AND attempts = 0
+    AND (state IN ('queued', 'held') OR (state = 'skipped' AND reason = :skipped))
 """
 _EDIT = (
     f"UPDATE sched_jobs SET priority = :priority, pinned = {{yes}}, updated_at = {{now}} {_WAITS}"
@@ -201,13 +245,51 @@ def _carry_out(
         statement, values = _EDIT, {"priority": chosen.priority}
     done = _execute(database, connection, statement, {"id": found.job_id, **values})
     if not done.rowcount:
-        state = found.verdict or found.state or "deleted"
-        raise StateError(
-            f"the occurrence {chosen.planned_for.isoformat()} of {chosen.schedule!r} does not wait: it is"
-            f" {state}" + (f", job {found.job_id}" if found.job_id else "")
-        )
+        _refuse(chosen.schedule, chosen.planned_for, found)
     if chosen.action == "skip":
         _execute(database, connection, _JUDGE, {"verdict": SKIPPED_BY_HAND, **key})
+
+
+def _refuse(name: str, planned_for: datetime, found: Row[Any]) -> NoReturn:
+    state = found.verdict or found.state or "deleted"
+    job = f", job {found.job_id}" if found.job_id else ""
+    raise StateError(
+        f"the occurrence {planned_for.isoformat()} of {name!r} does not wait: it is {state}{job}"
+    )
+
+
+def _take_back(
+    database: Database,
+    connection: Connection,
+    definition: Definition,
+    planned_for: datetime,
+    found: Row[Any],
+    key: Mapping[str, Any],
+) -> None:
+    verdict = {"verdict": SUPERSEDED}
+    values = {"id": found.job_id, "skipped": SKIPPED_BY_HAND, **verdict}
+    taken = _execute(database, connection, _TAKE_BACK, values).rowcount
+    # One that was to be skipped before it was written out has no job.
+    if not taken and not (found.job_id is None and found.verdict == SKIPPED_BY_HAND):
+        _refuse(definition.name, planned_for, found)
+    _execute(database, connection, _JUDGE, {**verdict, **key})
+
+
+def _write_anew(
+    database: Database,
+    connection: Connection,
+    definition: Definition,
+    planned_for: datetime,
+    settings: Settings,
+) -> None:
+    """As far as the schedule still has this time; else it stays taken back."""
+    standing = connection.execute(_STANDING, {"name": definition.name}).one()
+    following = upcoming(definition, planned_for - _SECOND, 1)
+    if standing.state != "active" or not following or following[0].planned_for != planned_for:
+        return
+    job = new_job(definition, following[0], settings, paused=standing.paused_at is not None)
+    new = NewOccurrence(definition.name, standing.revision, following[0], job)
+    write(database, connection, [new])
 
 
 def _values(database: Database, chosen: Override) -> dict[str, Any]:

@@ -44,6 +44,19 @@ class ScheduleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """How one schedule stands: the revision in force, and the pause if it is paused."""
+
+    revision: int
+    covered_until: datetime
+    paused_at: datetime | None
+    paused_by: str | None
+    paused_reason: str | None
+    paused_until: datetime | None
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerRow:
     """One occurrence whose time has come, and what became of it."""
 
@@ -70,6 +83,15 @@ def find_definition(database: Database, name: str) -> Definition:
     if stored is None:
         raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
     return Definition.from_json(stored)
+
+
+def find_standing(database: Database, name: str) -> Standing:
+    """The revision and the pause of one schedule; raises LookupError."""
+    with database.snapshot() as connection:
+        row = connection.execute(_STANDING, {"name": name}).one_or_none()
+    if row is None:
+        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+    return Standing(**row._mapping)
 
 
 def next_occurrences(
@@ -155,6 +177,13 @@ FROM sched_schedules s
 )
 
 
+_STANDING = text("""
+SELECT revision, materialized_until AS covered_until, paused_at, paused_by, paused_reason, paused_until,
+    retired_at
+FROM sched_schedules WHERE name = :name
+""").columns(
+    covered_until=Instant(), paused_at=Instant(), paused_until=Instant(), retired_at=Instant()
+)
 _HISTORY = text("""
 SELECT planned_for, verdict, job_id FROM sched_ledger
 WHERE schedule = :name AND planned_for <= :now ORDER BY planned_for DESC LIMIT :limit

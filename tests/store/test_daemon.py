@@ -30,6 +30,7 @@ from cronsched.daemon import (
 )
 from cronsched.loader import load
 from cronsched.manifest import Manifest
+from cronsched.pausing import pause
 from cronsched.reconcile import apply
 from job_rows import execute, query
 from postgres_server import PostgresServer
@@ -192,6 +193,17 @@ def test_a_pass_writes_on_what_is_used_up(database: Database, crank: Crank) -> N
     )
     crank.turn(PASS_PERIOD)
     assert query(database, "SELECT COUNT(*) FROM sched_jobs") == [(24,)]
+
+
+def test_a_pass_ends_a_pause_whose_time_has_come(database: Database, crank: Crank) -> None:
+    crank.turn()
+    pause(database, "h", actor="ann", until=datetime.now(UTC) + timedelta(hours=1))
+    crank.turn(PASS_PERIOD)
+    assert query(database, "SELECT DISTINCT state FROM sched_jobs") == [("held",)]
+    past = database.moment(datetime.now(UTC) - timedelta(seconds=1))
+    execute(database, "UPDATE sched_schedules SET paused_until = :at", at=past)
+    crank.turn(PASS_PERIOD)
+    assert query(database, "SELECT DISTINCT state FROM sched_jobs") == [("queued",)]
 
 
 def test_files_that_cannot_be_loaded_do_not_keep_the_rest_waiting(

@@ -16,7 +16,7 @@ from cronsched.backfill import BackfillOptions, backfill, undo_backfill
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
 from cronsched.materializer import top_up
-from cronsched.overrides import edit, list_overrides, move, skip
+from cronsched.overrides import edit, list_overrides, move, restore, skip
 from cronsched.pausing import pause, resume, resume_due
 from cronsched.reconcile import apply
 from cronsched.triggers import cron_trigger
@@ -186,6 +186,53 @@ def test_a_decision_about_nothing_is_refused(database: Database) -> None:
     with pytest.raises(StateError, match=f"it is running, job {running.id}"):
         skip(database, "s", NEXT, actor="ann")
     assert list_overrides(database, "s") == [], "nothing is noted of what was refused"
+
+
+def test_what_was_decided_can_be_taken_back(database: Database) -> None:
+    declare(database, start_within=timedelta(minutes=10))
+    before = {job.id: (job.run_at, job.priority, job.expires_at) for job in all_jobs(database)}
+    skip(database, "s", NEXT, actor="ann")
+    move(database, "s", NEXT + HOUR, NEXT + 2 * HOUR, actor="ann")
+    edit(database, "s", NEXT + 2 * HOUR, 9, actor="ann")
+    for hours in range(3):
+        assert restore(database, "s", NEXT + hours * HOUR, Settings(), actor="bob") == "done"
+    after = all_jobs(database)
+    assert {job.id: (job.run_at, job.priority, job.expires_at) for job in after} == before
+    assert {(job.state, job.gated, job.pinned) for job in after} == {("queued", True, False)}
+    assert ledger(database) == ["queued"] * len(before)
+    assert list_overrides(database, "s") == []
+
+
+def test_a_decision_beyond_the_horizon_is_forgotten(database: Database) -> None:
+    late = NEXT + 30 * HOUR
+    skip(database, "s", late, actor="ann")
+    skip(database, "s", late + HOUR, actor="ann")
+    assert restore(database, "s", late, Settings(), actor="ann") == "noted"
+    pass_time(database, 12 * 3600)
+    top_up(database, Settings())
+    assert get(database, job_at(database, late)).state == "queued"
+    assert restore(database, "s", late + HOUR, Settings(), actor="ann") == "done"
+    assert get(database, job_at(database, late + HOUR)).state == "queued"
+    assert set(ledger(database)) == {"queued"}
+
+
+def test_what_is_taken_back_while_the_schedule_is_paused_is_held(database: Database) -> None:
+    skip(database, "s", NEXT, actor="ann")
+    pause(database, "s", actor="ann")
+    restore(database, "s", NEXT, Settings(), actor="ann")
+    assert set(states(database)) == {("held", "paused")}
+
+
+def test_only_what_was_decided_and_has_not_begun_is_taken_back(database: Database) -> None:
+    with pytest.raises(LookupError, match="nothing was decided"):
+        restore(database, "s", NEXT, Settings(), actor="ann")
+    edit(database, "s", NEXT, 9, actor="ann")
+    pass_time(database, 3600)
+    admit(database)
+    (running,) = claim_due(database)
+    with pytest.raises(StateError, match=f"it is running, job {running.id}"):
+        restore(database, "s", NEXT, Settings(), actor="ann")
+    assert len(list_overrides(database, "s")) == 1, "what was refused has changed nothing"
 
 
 def test_a_backfill_fills_holes_and_reopens_what_did_not_run(database: Database) -> None:

@@ -19,14 +19,21 @@ from cronsched.cli.output import (
     print_list,
     show_time,
 )
+from cronsched.cli.schedule_acts import ACTS
 
 if TYPE_CHECKING:
     from cronsched.definition import Definition
+    from cronsched.overrides import Override
+    from cronsched.schedule_queries import Standing
 
 
 @click.group(cls=SchedGroup)
 def command() -> None:
     """Schedules: declared in files, written ahead as jobs."""
+
+
+for act in ACTS:
+    command.add_command(act)
 
 
 @command.command("list")
@@ -58,22 +65,30 @@ def list_(state: State, retired: bool) -> None:
 @pass_state
 def show(state: State, name: str) -> None:
     """One schedule with its definition and its next runs; -v for every option."""
-    from cronsched import schedule_queries
+    from cronsched import overrides, schedule_queries
     from cronsched.triggers import OpaqueTrigger
 
     database = state.open()
     definition = schedule_queries.find_definition(database, name)
+    standing = schedule_queries.find_standing(database, name)
+    decided = overrides.list_overrides(database, name)
     try:
         found = schedule_queries.next_occurrences(database, name, 5)
     except OpaqueTrigger:
         found = ()  # only the process that loads its file can tell
     upcoming = [each.run_at for each in found]
     if state.as_json:
-        print_json({"definition": json.loads(definition.to_json()), "next": upcoming})
+        made = json.loads(definition.to_json())
+        print_json(
+            {"definition": made, "next": upcoming, "standing": standing, "overrides": decided}
+        )
         return
-    print_fields(state, _told(definition, everything=state.verbose))
+    told = _told(definition, everything=state.verbose)
+    print_fields(state, told | _told_standing(state, standing))
     for moment in upcoming:
         click.echo(f"next  {show_time(state, moment)}")
+    for each in decided:
+        click.echo(clean(f"decided  {_told_override(state, each)}"))
 
 
 def _told(definition: Definition, *, everything: bool) -> dict[str, Any]:
@@ -95,6 +110,31 @@ def _told(definition: Definition, *, everything: bool) -> dict[str, Any]:
 
 
 _UNTOLD = ("name", "trigger", "task", "source", "line")
+
+
+def _told_standing(state: State, standing: Standing) -> dict[str, Any]:
+    """The pause, as long as there is one, and which revision is in force until when it is written."""
+    told: dict[str, Any] = {
+        "revision": standing.revision,
+        "written until": standing.covered_until,
+        "retired": standing.retired_at,
+    }
+    if standing.paused_at is not None:
+        who = f"by {standing.paused_by or 'somebody'}, {show_time(state, standing.paused_at)}"
+        told["paused"] = f"{who}: {standing.paused_reason}" if standing.paused_reason else who
+        told["paused until"] = standing.paused_until or "it is resumed"
+    return told
+
+
+def _told_override(state: State, each: Override) -> str:
+    """One decision about one occurrence."""
+    parts = [show_time(state, each.planned_for), each.action]
+    if each.run_at is not None:
+        parts.append(f"to {show_time(state, each.run_at)}")
+    if each.priority is not None:
+        parts.append(f"priority {each.priority}")
+    parts.append(f"by {each.actor or 'somebody'}")
+    return " ".join(parts) + (f": {each.reason}" if each.reason else "")
 
 
 @command.command()
