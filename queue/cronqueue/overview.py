@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -17,6 +18,7 @@ from cronqueue.states import STATES, TERMINAL
 SILENT_AFTER = timedelta(seconds=30)
 # The newest runs are enough to know how long they take.
 SAMPLE = 10_000
+RUNS_OF_A_TASK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,17 @@ def stats(database: Database) -> Stats:
         )
 
 
+def typical_durations(database: Database) -> dict[str, timedelta]:
+    """By task, the median time from start to end of its newest succeeded jobs, 100 at most."""
+    with database.snapshot() as connection:
+        rows = connection.execute(_DURATIONS, {"limit": RUNS_OF_A_TASK}).all()
+    by_task: dict[str, list[float]] = {}
+    for row in rows:
+        took = (row.finished_at - row.started_at).total_seconds()
+        by_task.setdefault(row.task, []).append(max(took, 0.0))
+    return {task: timedelta(seconds=median(found)) for task, found in by_task.items()}
+
+
 def percentiles(values: Sequence[float]) -> Percentiles | None:
     """Nearest-rank percentiles; None of nothing. What is below zero, by a clock's jitter, counts as zero."""
     if not values:
@@ -182,6 +195,14 @@ SELECT run_at, started_at, finished_at FROM sched_jobs
 WHERE {_ENDED} AND state = 'succeeded' AND finished_at > :since AND started_at IS NOT NULL
 ORDER BY finished_at DESC LIMIT :limit
 """).columns(run_at=Instant(), started_at=Instant(), finished_at=Instant())
+# Every task has its own newest runs: those of a rare one must not drown in those of a frequent one.
+_DURATIONS = text(f"""
+SELECT task, started_at, finished_at FROM (
+    SELECT task, started_at, finished_at,
+        ROW_NUMBER() OVER (PARTITION BY task ORDER BY finished_at DESC) AS age
+    FROM sched_jobs WHERE {_ENDED} AND state = 'succeeded' AND started_at IS NOT NULL
+) AS runs WHERE age <= :limit
+""").columns(started_at=Instant(), finished_at=Instant())
 
 
 def _queue(name: str, rows: Sequence[Row[Any]], paused: Pause | None) -> QueueStats:

@@ -12,7 +12,7 @@ in force. What stands in the ledger, and what its jobs say, is held against that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,10 +62,11 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
     with database.snapshot() as connection:
         span = {"start": database.moment(start), "end": database.moment(end)}
         stored = _stored(connection, span)
-        promised = _promised(connection, start, end)
+        revisions = connection.execute(_REVISIONS).all()
+        promised = _promised(revisions, start, end)
         counted = _counted(connection, span)
         findings = [
-            *_compare(promised, stored, counted),
+            *_compare(promised, stored, counted, revisions),
             *_doubled(connection, span),
         ]
     findings.sort(key=lambda found: (found.schedule, found.planned_for, found.kind))
@@ -95,10 +96,10 @@ GROUP BY schedule, planned_for HAVING COUNT(*) > 1
 """).columns(planned_for=Instant())
 
 
-def _promised(connection: Connection, start: datetime, end: datetime) -> set[Key]:
+def _promised(revisions: Sequence[Any], start: datetime, end: datetime) -> set[Key]:
     """The instants of each revision, from the moment after it came into force to its last."""
     keys: set[Key] = set()
-    for row in connection.execute(_REVISIONS).all():
+    for row in revisions:
         last = min(row.valid_until or row.materialized_until, row.materialized_until)
         first = max(start, row.valid_from.replace(microsecond=0) + _SECOND)
         instants = Definition.from_json(row.definition).occurrences(first, min(end, last + _SECOND))
@@ -115,7 +116,9 @@ def _counted(connection: Connection, span: dict[str, Any]) -> list[Any]:
     return list(connection.execute(_RANGES, span))
 
 
-def _compare(promised: set[Key], stored: dict[Key, Any], counted: list[Any]) -> Iterator[Finding]:
+def _compare(
+    promised: set[Key], stored: dict[Key, Any], counted: list[Any], revisions: Sequence[Any]
+) -> Iterator[Finding]:
     for schedule, planned_for in promised - stored.keys():
         if not any(
             each.schedule == schedule and each.starts_at <= planned_for < each.ends_at
@@ -127,7 +130,7 @@ def _compare(promised: set[Key], stored: dict[Key, Any], counted: list[Any]) -> 
             yield Finding("lost", *key, f"job {row.job_id} was deleted behind the ledger's back")
         elif detail := _contradiction(row):
             yield Finding("contradicted", *key, detail)
-        elif key not in promised and not _is_taken_back(row):
+        elif key not in promised and not (_is_taken_back(row) or _was_decided_on(row, revisions)):
             yield Finding("unpromised", *key, f"no revision promised it; it is {_verdict(row)}")
 
 
@@ -143,6 +146,21 @@ def _contradiction(row: Any) -> str | None:
 def _is_taken_back(row: Any) -> bool:
     """Whether somebody has decided on it: a plan, an operator, a backfill."""
     return _verdict(row).startswith(TAKEN_BACK) or bool(row.pinned) or row.origin == "backfill"
+
+
+def _was_decided_on(row: Any, revisions: Sequence[Any]) -> bool:
+    """Whether the job that said so may have been pruned: the schedule has, or had, an instant there."""
+    return row.state is None and any(
+        next(
+            Definition.from_json(each.definition).occurrences(
+                row.planned_for, row.planned_for + _SECOND
+            ),
+            None,
+        )
+        == row.planned_for
+        for each in revisions
+        if each.schedule == row.schedule
+    )
 
 
 def _verdict(row: Any) -> str:

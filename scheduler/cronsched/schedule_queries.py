@@ -15,7 +15,7 @@ from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.settings import Settings
-from cronsched.definition import Definition
+from cronsched.definition import Definition, Unloaded
 from cronsched.gate import guard_of
 from cronsched.planner import Planned, upcoming
 
@@ -83,6 +83,25 @@ def find_definition(database: Database, name: str) -> Definition:
     if stored is None:
         raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
     return Definition.from_json(stored)
+
+
+def all_definitions(database: Database) -> tuple[list[Definition], list[str]]:
+    """The definitions of the active schedules, and the names of those that cannot be computed here."""
+    found: list[Definition] = []
+    unreadable: list[str] = []
+    with database.snapshot() as connection:
+        rows = connection.execute(_DEFINITIONS).all()
+    for row in rows:
+        try:
+            made = Definition.from_json(row.definition)
+        except Exception:  # anything may have been written there by hand
+            unreadable.append(row.name)
+            continue
+        if isinstance(made.trigger, Unloaded):
+            unreadable.append(row.name)
+        else:
+            found.append(made)
+    return found, unreadable
 
 
 def find_standing(database: Database, name: str) -> Standing:
@@ -177,6 +196,9 @@ FROM sched_schedules s
 )
 
 
+_DEFINITIONS = text(
+    "SELECT name, definition FROM sched_schedules WHERE state = 'active' ORDER BY name"
+)
 _STANDING = text("""
 SELECT revision, materialized_until AS covered_until, paused_at, paused_by, paused_reason, paused_until,
     retired_at

@@ -19,11 +19,17 @@ COMMANDS = {
     "enqueue": Lazy("enqueue", "Store a job for a task"),
     "run": Lazy("run", "Run a task here and now, without the queue"),
     "jobs": Lazy("jobs", "List, show, retry, cancel, delete jobs"),
-    "schedules": Lazy("schedules", "List, show, trigger schedules; explain expressions"),
+    "schedules": Lazy(
+        "schedules", "List, show, pause, trigger, backfill schedules; explain expressions"
+    ),
     "plan": Lazy("plan", "What the schedule files would change"),
     "queues": Lazy("queues", "List, pause, resume queues"),
     "workers": Lazy("workers", "List workers and daemons"),
     "stats": Lazy("stats", "The whole at a glance"),
+    "explain": Lazy("explain", "Why a job does not run, or why it ran when it did"),
+    "check": Lazy("check", "What is wrong with schedules and queue"),
+    "audit": Lazy("audit", "Whether every promised occurrence has its verdict"),
+    "simulate": Lazy("simulate", "What the schedules will do to the workers"),
     "db": Lazy("db", "The schema: upgrade, current, check, sql, prune"),
     "init": Lazy("init", "Write a settings file and a first schedule"),
     "config": Lazy("config", "The settings in force, and where each comes from"),
