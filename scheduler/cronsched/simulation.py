@@ -60,6 +60,13 @@ class Simulation:
     busy: float
     truncated: bool
 
+    def of(self, name: str) -> ScheduleForecast:
+        """One schedule; raises LookupError."""
+        for each in self.schedules:
+            if each.name == name:
+                return each
+        raise LookupError(f"there is no schedule {name!r} in this simulation")
+
 
 def simulate(
     definitions: Iterable[Definition],
