@@ -20,3 +20,16 @@ def parse(words: list[str]) -> click.Context:
         assert found is not None
         command, context = found, click.Context(found, info_name=name, parent=context)
     return command.make_context(context.info_name, rest, parent=context.parent)
+
+
+def options(words: list[str]) -> set[str]:
+    """The options of the command that the words begin with, whatever else they say."""
+    command: click.Command = sched
+    for word in words[1:]:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(click.Context(command), word)
+        if found is None:
+            break
+        command = found
+    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}

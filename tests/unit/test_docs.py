@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from command_lines import parse
+from command_lines import options, parse
 from cronqueue.settings import DELAYED_JOB_NAMES, describe_settings
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,17 @@ def console_lines(page: Path) -> list[str]:
 COMMANDS = [
     pytest.param(line, id=f"{page.name}: {line}") for page in PAGES for line in console_lines(page)
 ]
+
+
+SPAN = re.compile(r"`(sched [a-z][^`]*)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_an_option_that_a_sentence_names_is_one_of_the_command(page: Path) -> None:
+    for span in SPAN.findall(page.read_text(encoding="utf-8")):
+        words = span.split()
+        known = options(words)
+        assert [each for each in words if each.startswith("-") and each not in known] == [], span
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
