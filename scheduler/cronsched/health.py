@@ -110,6 +110,8 @@ def _coverage(
     """Its own range: the horizon, or what as many rows as are written at most cover."""
     horizon = definition.horizon or settings.horizon
     reach = now + horizon
+    if row.materialized_until >= now + horizon * LEAST_COVERAGE:
+        return  # computing what the rows cover would only ask for less
     count = 0
     for instant in definition.occurrences(now, reach):
         count += 1

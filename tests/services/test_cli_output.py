@@ -137,7 +137,8 @@ def test_times_have_a_zone_and_a_distance_and_follow_tz(
     add(database, run_at=now().replace(year=2100, month=7, day=1, hour=12, minute=0, second=0))
     database.dispose()
     assert re.search(
-        r"2100-07-01 12:00:00 UTC \(in \d+d( \d+h)?\)", sqlite_project.run("jobs", "list").stdout
+        r"2100-07-01 12:00:00 UTC \(in \d+d( \d+[hms])?\)",
+        sqlite_project.run("jobs", "list").stdout,
     )
     in_tokyo = sqlite_project.run("jobs", "list", "--tz", "Asia/Tokyo").stdout
     assert "2100-07-01 21:00:00 Asia/Tokyo (in " in in_tokyo

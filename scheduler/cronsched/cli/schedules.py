@@ -116,7 +116,7 @@ def _told_standing(state: State, standing: Standing) -> dict[str, Any]:
     """The pause, as long as there is one, and which revision is in force until when it is written."""
     told: dict[str, Any] = {
         "revision": standing.revision,
-        "written until": standing.covered_until,
+        "written to": standing.covered_until,
         "retired": standing.retired_at,
     }
     if standing.paused_at is not None:
