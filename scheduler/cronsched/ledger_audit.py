@@ -12,7 +12,7 @@ in force. What stands in the ledger, and what its jobs say, is held against that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,7 +62,7 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
     with database.snapshot() as connection:
         span = {"start": database.moment(start), "end": database.moment(end)}
         stored = _stored(connection, span)
-        revisions = connection.execute(_REVISIONS).all()
+        revisions = _revisions(connection)
         promised = _promised(revisions, start, end)
         counted = _counted(connection, span)
         findings = [
@@ -96,15 +96,45 @@ GROUP BY schedule, planned_for HAVING COUNT(*) > 1
 """).columns(planned_for=Instant())
 
 
-def _promised(revisions: Sequence[Any], start: datetime, end: datetime) -> set[Key]:
-    """The instants of each revision, from the moment after it came into force to its last."""
-    keys: set[Key] = set()
-    for row in revisions:
+@dataclass(frozen=True, slots=True)
+class _Revision:
+    """A definition, and the last moment to which it was written out while it was in force."""
+
+    definition: Definition
+    valid_from: datetime
+    last: datetime
+
+    def instants(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """What it promised in [start, end): from the moment after it came into force."""
+        first = max(start, self.valid_from.replace(microsecond=0) + _SECOND)
+        for instant in self.definition.occurrences(first, min(end, self.last + _SECOND)):
+            if instant <= self.last:
+                yield instant
+
+    def has(self, instant: datetime) -> bool:
+        """Whether the times of the definition hold it, in force or not."""
+        return next(self.definition.occurrences(instant, instant + _SECOND), None) == instant
+
+
+def _revisions(connection: Connection) -> dict[str, list[_Revision]]:
+    """By schedule."""
+    found: dict[str, list[_Revision]] = {}
+    for row in connection.execute(_REVISIONS):
         last = min(row.valid_until or row.materialized_until, row.materialized_until)
-        first = max(start, row.valid_from.replace(microsecond=0) + _SECOND)
-        instants = Definition.from_json(row.definition).occurrences(first, min(end, last + _SECOND))
-        keys.update((row.schedule, instant) for instant in instants if instant <= last)
-    return keys
+        made = _Revision(Definition.from_json(row.definition), row.valid_from, last)
+        found.setdefault(row.schedule, []).append(made)
+    return found
+
+
+def _promised(
+    revisions: Mapping[str, Sequence[_Revision]], start: datetime, end: datetime
+) -> set[Key]:
+    return {
+        (schedule, instant)
+        for schedule, of_one in revisions.items()
+        for revision in of_one
+        for instant in revision.instants(start, end)
+    }
 
 
 def _stored(connection: Connection, span: dict[str, Any]) -> dict[Key, Any]:
@@ -117,7 +147,10 @@ def _counted(connection: Connection, span: dict[str, Any]) -> list[Any]:
 
 
 def _compare(
-    promised: set[Key], stored: dict[Key, Any], counted: list[Any], revisions: Sequence[Any]
+    promised: set[Key],
+    stored: dict[Key, Any],
+    counted: list[Any],
+    revisions: Mapping[str, Sequence[_Revision]],
 ) -> Iterator[Finding]:
     for schedule, planned_for in promised - stored.keys():
         if not any(
@@ -148,18 +181,10 @@ def _is_taken_back(row: Any) -> bool:
     return _verdict(row).startswith(TAKEN_BACK) or bool(row.pinned) or row.origin == "backfill"
 
 
-def _was_decided_on(row: Any, revisions: Sequence[Any]) -> bool:
-    """Whether the job that said so may have been pruned: the schedule has, or had, an instant there."""
+def _was_decided_on(row: Any, revisions: Mapping[str, Sequence[_Revision]]) -> bool:
+    """Whether the job that said so may have been pruned: the schedule has, or had, this instant."""
     return row.state is None and any(
-        next(
-            Definition.from_json(each.definition).occurrences(
-                row.planned_for, row.planned_for + _SECOND
-            ),
-            None,
-        )
-        == row.planned_for
-        for each in revisions
-        if each.schedule == row.schedule
+        each.has(row.planned_for) for each in revisions.get(row.schedule, ())
     )
 
 
