@@ -92,7 +92,7 @@ def b(): ...
     assert [forecasts[name]["ran"] for name in "ab"] == [3, 3]
     assert [each["due"] for each in found["simulation"]["minutes"] if each["due"]] == [2, 2, 2]
     told = project.run("simulate", *span, "--workers", "1", "--concurrency", "1").stdout
-    assert "2 schedules, 1 with measured durations, 1 places" in told
+    assert "2 schedules, 1 with measured durations, 1 place\n" in told
     assert "the latest start 10m after its time" in told
     assert project.data("simulate", *span)["places"] == 8
     assert "is not before" in project.refused("simulate", "--to", "2000-01-01T00:00Z")

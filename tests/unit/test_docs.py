@@ -11,6 +11,7 @@ import pytest
 
 from command_lines import options, parse
 from cronqueue.settings import DELAYED_JOB_NAMES, describe_settings
+from cronsched.cli import COMMANDS as COMMANDS_OF_SCHED
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -60,6 +61,11 @@ def test_the_pages_show_commands() -> None:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_a_page_exists_with_its_options(line: str) -> None:
     parse(shlex.split(line))
+
+
+def test_the_readme_names_every_command() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS_OF_SCHED if f"`sched {name}`" not in page] == []
 
 
 def test_the_page_of_settings_has_each_of_them() -> None:

@@ -9,7 +9,7 @@ import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import clean, refuse, say
-from cronsched.cli.output import parse_time, print_json, print_table, show, show_time
+from cronsched.cli.output import counted, parse_time, print_json, print_table, show, show_time
 
 if TYPE_CHECKING:
     from cronqueue.database import Database
@@ -53,8 +53,8 @@ def command(
         return
     measured = sum(each.task in durations for each in definitions)
     click.echo(
-        f"{show_time(state, since)} to {show_time(state, until)}: {len(definitions)} schedules,"
-        f" {measured} with measured durations, {places} places"
+        f"{show_time(state, since)} to {show_time(state, until)}: {counted(len(definitions), 'schedule')},"
+        f" {measured} with measured durations, {counted(places, 'place')}"
     )
     _print_whole(state, found)
 
