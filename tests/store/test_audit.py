@@ -154,6 +154,7 @@ def test_what_operators_and_plans_decide_adds_up(database: Database) -> None:
     skip(database, "s", NEXT, actor="ann")
     move(database, "s", NEXT + HOUR, NEXT + 2 * HOUR, actor="ann")
     edit(database, "s", NEXT + 2 * HOUR, 9, actor="ann")
+    skip(database, "s", NEXT + 9 * HOUR, actor="ann")
     assert found(database) == []
     pass_time(database, 1800)
     declare(database, "35 * * * *")
