@@ -29,6 +29,8 @@ from cronsched.planner import Planned
 from cronsched.timezones import utc_offset
 
 MOST = 10_000
+# The last of the most that are written then comes within twenty years.
+LEAST_RATE = 0.001
 # What may be run after all, by how its verdict begins.
 REOPENED = ("missed:", "skipped:", "coalesced:")
 
@@ -148,8 +150,10 @@ def _check(start: datetime, end: datetime, options: BackfillOptions) -> None:
         raise RunAtError(f"from {start.isoformat()} is not before to {end.isoformat()}")
     if not 1 <= options.limit <= MOST:
         raise DefinitionError(f"limit {options.limit}: give a number from 1 to {MOST}")
-    if options.rate is not None and options.rate <= 0:
-        raise DefinitionError(f"rate {options.rate}: give a number of jobs a minute above zero")
+    if options.rate is not None and not options.rate >= LEAST_RATE:  # no number is less than NaN
+        raise DefinitionError(
+            f"rate {options.rate:g}: give a number of jobs a minute, at least {LEAST_RATE:g}"
+        )
     if options.priority is not None:
         check_priority(options.priority)
 

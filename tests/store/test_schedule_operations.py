@@ -297,6 +297,8 @@ def test_a_forced_backfill_runs_again_what_ran(database: Database) -> None:
         (NEXT.replace(tzinfo=None), NEXT, BackfillOptions(), "no time zone"),
         (NEXT - HOUR, NEXT, BackfillOptions(limit=0), "limit 0"),
         (NEXT - HOUR, NEXT, BackfillOptions(rate=-1), "rate -1"),
+        (NEXT - HOUR, NEXT, BackfillOptions(rate=1e-300), "rate 1e-300"),
+        (NEXT - HOUR, NEXT, BackfillOptions(rate=float("nan")), "rate nan"),
     ],
 )
 def test_a_backfill_that_makes_no_sense_is_refused(
