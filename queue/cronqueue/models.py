@@ -437,6 +437,8 @@ class Manifest(Base):
     first_seen_at: Mapped[datetime]
     in_force_since: Mapped[datetime | None]
     in_force_until: Mapped[datetime | None]
+    brought_by: Mapped[str | None]
+    held_at: Mapped[datetime | None]
 
 
 class Guard(Base):

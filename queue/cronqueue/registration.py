@@ -1,4 +1,5 @@
-"""The rows of `sched_workers`: who is there. For people to look at; correctness never reads them."""
+"""The rows of `sched_workers`: who is there. For people to look at, and for daemons, which see by them who
+holds which schedule files; no job's fate hangs on them."""
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ class Presence:
     state: str
     settings: Settings
     running: int | None = None
+    manifest_hash: str | None = None
 
 
 def default_name() -> str:
@@ -64,12 +66,13 @@ def sign_off(database: Database, ids: Iterable[str]) -> None:
 
 _UPSERT = """
 INSERT INTO sched_workers (id, kind, name, host, pid, version, queues, exclude_queues,
-    min_priority, max_priority, concurrency, running, state, clock_skew, tags, started_at, heartbeat_at)
+    min_priority, max_priority, concurrency, running, state, clock_skew, manifest_hash, tags, started_at,
+    heartbeat_at)
 VALUES (:id, :kind, :name, :host, :pid, :version, :queues, :exclude_queues, :min_priority, :max_priority,
-    :concurrency, :running, :state, :clock_skew, {tags}, :now, :now)
+    :concurrency, :running, :state, :clock_skew, :manifest_hash, {tags}, :now, :now)
 ON CONFLICT (id) DO UPDATE SET
     running = excluded.running, state = excluded.state, clock_skew = excluded.clock_skew,
-    heartbeat_at = excluded.heartbeat_at
+    manifest_hash = excluded.manifest_hash, heartbeat_at = excluded.heartbeat_at
 """
 
 
@@ -91,5 +94,6 @@ def _row(each: Presence, skew: float) -> dict[str, Any]:
         "running": each.running,
         "state": each.state,
         "clock_skew": round(skew, 3),
+        "manifest_hash": each.manifest_hash,
         "tags": json.dumps(dict(settings.tags)) if settings.tags else None,
     }

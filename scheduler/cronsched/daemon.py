@@ -1,7 +1,7 @@
 """The daemon: reads the schedule files, applies what has changed, keeps the future written.
 
-    1. turn: say that we are there · top up · load the files in a fresh process and apply them, at the
-       start, on HUP, and when they have changed and been quiet for two seconds
+    1. turn: say that we are there · look whose files are in force · top up · load the files in a fresh
+       process and apply them, at the start, on HUP, and when they have changed and been quiet for two seconds
     2. TERM or INT ends it; what is written runs without it
 
 It executes nothing of the user's in its own process. Any number of daemons may run.
@@ -26,9 +26,10 @@ from cronqueue.database import Database, is_outage, read_now
 from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
+from cronsched.deploys import Brought, Contact, Decision
 from cronsched.loader import load_in_child, writable_by_others
 from cronsched.manifest import Manifest
-from cronsched.manifests import is_alone, may_apply, put_in_force
+from cronsched.manifests import bring, in_force, let_go, look, place_of, still_in_force
 from cronsched.materializer import next_refill, top_up
 from cronsched.pausing import resume_due
 from cronsched.reconcile import Plan, apply
@@ -64,7 +65,11 @@ class Daemon:
         self._name = options.name or default_name()
         self._is_stopping = False
         self._reload = True
-        self._brought: str | None = None
+        self._place = place_of(options.folder)
+        # The last files without a fault, and the hash that was in force when they were loaded.
+        self._held: Manifest | None = None
+        self._loaded_under: str | None = None
+        self._contact: Contact | None = None
         self._seen: Any = None
         self._changed_at: float | None = None
         self._look_at = self._pass_at = self._heartbeat_at = float("-inf")
@@ -118,6 +123,7 @@ class Daemon:
         """Load the files in a fresh process and apply them; None when other files are in force."""
         self._seen = fingerprint(self._options.folder)
         self._warn_of_others()
+        loaded_under = in_force(self._database)
         manifest = self.load()
         if self._is_stopping:
             return None
@@ -125,18 +131,9 @@ class Daemon:
             log.error("%s", fault)
         if manifest.faults:
             log.error("what the faulty files declare stays as it was; nothing is removed")
-        alone = is_alone(self._database, self._id, self._settings.takeover_after)
-        if not may_apply(self._database, manifest, self._brought, is_alone=alone):
-            if not self._is_follower:
-                log.warning("newer schedule files are in force: this daemon only tops up")
-            self._is_follower = True
-            return None
-        done = apply(self._database, manifest, self._settings)
-        put_in_force(self._database, manifest)
-        self._brought = manifest.hash if manifest.complete else self._brought
-        self._is_follower = False
-        _tell(done)
-        return done
+        if manifest.complete:
+            self._held, self._loaded_under = manifest, loaded_under
+        return self._apply(manifest)
 
     def load(self) -> Manifest:
         """What the files declare now."""
@@ -150,6 +147,56 @@ class Daemon:
             missing_ok=bool(imports),
             is_stopped=lambda: self._is_stopping,
         )
+
+    def _apply(self, manifest: Manifest) -> Plan | None:
+        """Apply files, if they win over what is in force."""
+        decision = bring(self._database, self._brought(manifest), self._settings.takeover_after)
+        self._contact = decision.contact
+        if not decision.applies:
+            self._follow(decision)
+            return None
+        log.info("applying the files: %s", decision.reason)
+        expected = manifest.hash if manifest.complete else decision.in_force
+        done = apply(
+            self._database,
+            manifest,
+            self._settings,
+            may_go_on=still_in_force(self._database, expected),
+        )
+        self._is_follower = False
+        _tell(done)
+        return done
+
+    def _follow(self, decision: Decision) -> None:
+        """Say once that other files are in force."""
+        if not self._is_follower:
+            log.warning("%s: this daemon only tops up", decision.reason)
+        self._is_follower = True
+
+    def _brought(self, manifest: Manifest) -> Brought:
+        return Brought(
+            self._id,
+            self._place,
+            manifest.hash,
+            manifest.complete,
+            self._settings.release,
+            self._loaded_under,
+            self._is_follower,
+            self._contact,
+        )
+
+    def _look_who_is_in_force(self) -> None:
+        """Follow, or take over, without having been asked."""
+        if self._held is None:
+            return
+        brought = self._brought(self._held)
+        decision = look(self._database, brought, self._settings.takeover_after)
+        self._contact = decision.contact
+        if not decision.applies:
+            self._follow(decision)
+        elif self._is_follower or decision.in_force != self._held.hash:
+            self._is_follower = True  # until it is done: the database may go away meanwhile
+            self._apply(self._held)
 
     def _catch_signals(self) -> tuple[socket.socket, socket.socket]:
         """Set what they ask for; returns the socket that becomes readable with each, and its other end.
@@ -194,8 +241,17 @@ class Daemon:
                 log.warning("%s: its group may write it, and so run code as us: chmod g-w", path)
 
     def _say_so(self, now: float) -> None:
-        presence = Presence(self._id, "daemon", self._name, os.getpid(), "running", self._settings)
+        presence = Presence(
+            self._id,
+            "daemon",
+            self._name,
+            os.getpid(),
+            "running",
+            self._settings,
+            manifest_hash=None if self._held is None else self._held.hash,
+        )
         heartbeat(self._database, [presence])
+        self._look_who_is_in_force()
         self._heartbeat_at = now + HEARTBEAT_PERIOD
 
     def _load_again(self, now: float) -> None:
@@ -240,6 +296,8 @@ class Daemon:
 
     def _leave(self) -> None:
         try:
+            if self._held is not None:
+                let_go(self._database, self._held.hash)
             sign_off(self._database, [self._id])
         except Exception as error:
             log.warning("could not sign off: %s", error)
@@ -268,6 +326,8 @@ def _tell(done: Plan) -> None:
         )
     for fault in done.refused:
         log.error("%s", fault)
+    if done.was_overtaken:
+        log.warning("other files came in force meanwhile: these are applied no further")
     if done.changes.kept:
         log.error(
             "not removed, because %s: %s", done.changes.kept_because, ", ".join(done.changes.kept)

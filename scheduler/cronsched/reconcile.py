@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -66,12 +66,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What applying a manifest would do, or has done."""
+    """What applying a manifest would do, or has done. `was_overtaken`: it was told to go no further."""
 
     effects: tuple[Effect, ...]
     changes: Changes
     manifest: Manifest
     refused: tuple[Fault, ...] = ()
+    was_overtaken: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -102,31 +103,39 @@ def plan(
 
 
 def apply(
-    database: Database, manifest: Manifest, settings: Settings, *, allow_removals: bool = False
+    database: Database,
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    allow_removals: bool = False,
+    may_go_on: Callable[[Connection], bool] = lambda connection: True,
 ) -> Plan:
-    """Carry out the difference, file by file; returns what was done. Raises only for an outage."""
+    """Carry out the difference, file by file; returns what was done. Raises only for an outage.
+
+    `may_go_on` is asked at the begin of each file's transaction; it goes no further when that says no.
+    """
     with database.snapshot() as connection:
         changes = compare(manifest, _stored(connection), allow_removals=allow_removals)
     effects: list[Effect] = []
     refused = list(changes.refused)
+    was_overtaken = False
     for source in changes.by_source():
 
-        def work(connection: Connection, source: str = source) -> _Done:
+        def work(connection: Connection, source: str = source) -> _Done | None:
+            if not may_go_on(connection):
+                return None
             return _apply_source(database, connection, manifest, settings, source, allow_removals)
 
-        try:
-            done, not_done = database.write(work)
-        except Exception as error:  # what the database refuses of one file does not stop the others
-            if is_outage(error):
-                raise
-            log.error("%s could not be applied", source, exc_info=error)
-            done, not_done = [], [Fault(source, None, f"could not be applied: {error}")]
-        effects += done
-        refused += not_done
-    plan = Plan(
-        tuple(sorted(effects, key=lambda effect: effect.name)), changes, manifest, tuple(refused)
-    )
-    database.write(lambda connection: _record_sources(database, connection, plan))
+        done = _attempt(database, source, work)
+        if done is None:
+            was_overtaken = True
+            break
+        effects += done[0]
+        refused += done[1]
+    effects.sort(key=lambda effect: effect.name)
+    plan = Plan(tuple(effects), changes, manifest, tuple(refused), was_overtaken)
+    if not was_overtaken:
+        database.write(lambda connection: _record_sources(database, connection, plan, may_go_on))
     if effects:
         wakeup.notify(database)
     return plan
@@ -319,6 +328,19 @@ class _Run:
 _Done = tuple[list[Effect], list[Fault]]
 
 
+def _attempt(
+    database: Database, source: str, work: Callable[[Connection], _Done | None]
+) -> _Done | None:
+    """What the database refuses of one file does not stop the others."""
+    try:
+        return database.write(work)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        log.error("%s could not be applied", source, exc_info=error)
+        return [], [Fault(source, None, f"could not be applied: {error}")]
+
+
 def _apply_source(
     database: Database,
     connection: Connection,
@@ -369,8 +391,15 @@ def _readable(row: Row[Any]) -> Definition | None:
         return None
 
 
-def _record_sources(database: Database, connection: Connection, plan: Plan) -> None:
+def _record_sources(
+    database: Database,
+    connection: Connection,
+    plan: Plan,
+    may_go_on: Callable[[Connection], bool],
+) -> None:
     """Write down which version of each file was applied, and what is wrong with the others."""
+    if not may_go_on(connection):
+        return
     now = database.moment(read_now(database, connection))
     faults: dict[str, list[str]] = {}
     names = {source.path: source.name for source in plan.manifest.sources}

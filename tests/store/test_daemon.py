@@ -30,6 +30,7 @@ from cronsched.daemon import (
 )
 from cronsched.loader import load
 from cronsched.manifest import Manifest
+from cronsched.manifests import bring
 from cronsched.pausing import pause
 from cronsched.reconcile import apply
 from job_rows import execute, query
@@ -340,9 +341,7 @@ def test_a_daemon_with_older_files_follows_and_says_so(
     assert "newer schedule files are in force: this daemon only tops up" in caplog.text
 
 
-def test_an_edit_may_be_undone_after_a_restart_when_no_other_daemon_is_there(
-    database: Database, crank: Crank
-) -> None:
+def test_an_edit_may_be_undone_after_a_restart(database: Database, crank: Crank) -> None:
     crank.turn()
     crank.write(35)
     crank.settle()
@@ -384,11 +383,13 @@ def test_daemons_that_see_a_change_at_the_same_moment_apply_it_once(
     loaded = load(folder)
     together = threading.Barrier(3)
 
-    def arriving(*args: Any, **options: Any) -> bool:
-        together.wait(60)
-        return True
 
-    monkeypatch.setattr(daemons, "may_apply", arriving)
+    def arriving(*args: Any, **options: Any) -> Any:
+        decision = bring(*args, **options)
+        together.wait(60)
+        return decision
+
+    monkeypatch.setattr(daemons, "bring", arriving)
     for crank in cranks:
         crank.daemon.load = lambda: loaded  # type: ignore[method-assign]
         crank.daemon.reload()

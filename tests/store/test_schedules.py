@@ -13,7 +13,6 @@ from cronqueue.database import Database
 from cronqueue.settings import Settings
 from cronsched.daemon import Daemon, DaemonOptions
 from cronsched.loader import load
-from cronsched.manifests import may_apply, put_in_force
 from cronsched.materializer import top_up
 from cronsched.reconcile import apply, plan
 from cronsched.schedule_queries import list_schedules, next_occurrences, trigger
@@ -295,20 +294,6 @@ def test_three_daemons_at_once_write_each_occurrence_once(database: Database, fi
     assert query(database, "SELECT COUNT(*) FROM sched_ledger WHERE verdict <> 'queued'") == [(0,)]
     workers = query(database, "SELECT kind FROM sched_workers")
     assert workers == [("daemon",)] * 3
-
-
-def test_an_old_daemon_does_not_undo_a_newer_deploy(database: Database, files: Files) -> None:
-    old, new = (
-        load(files(a=HOURLY.format(minute=5, priority=0))),
-        load(files(a=HOURLY.format(minute=35, priority=0))),
-    )
-    assert may_apply(database, old, None)
-    put_in_force(database, old)
-    assert may_apply(database, new, None)
-    put_in_force(database, new)
-    assert not may_apply(database, old, None)
-    assert may_apply(database, old, new.hash)
-    assert may_apply(database, new, None)
 
 
 def test_a_daemon_applies_a_file_once_it_has_been_quiet(database: Database, files: Files) -> None:
