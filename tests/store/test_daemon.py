@@ -383,7 +383,6 @@ def test_daemons_that_see_a_change_at_the_same_moment_apply_it_once(
     loaded = load(folder)
     together = threading.Barrier(3)
 
-
     def arriving(*args: Any, **options: Any) -> Any:
         decision = bring(*args, **options)
         together.wait(60)
