@@ -25,6 +25,7 @@ from cronsched.reconcile import apply
 from cronsched.triggers import Every
 from deploy_orders import Move, play, random_order
 from job_rows import NOW, opened, pass_time, query
+from services import eventually
 
 TAKEOVER = timedelta(minutes=2)
 SETTINGS = Settings(takeover_after=TAKEOVER, horizon=timedelta(minutes=10))
@@ -237,6 +238,11 @@ def test_files_with_a_fault_are_not_put_in_force_by_hand(database: Database) -> 
 
 # At the same moment.
 
+WAITING = """
+SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted
+"""
+
 
 def brought(name: str, version: str) -> Brought:
     return Brought(name, name, files(version).hash)
@@ -268,6 +274,8 @@ def test_an_older_daemon_that_is_still_applying_goes_no_further(
     def overtaken(*args: Any) -> Any:
         """The newer files come while the first of the older ones is applied, and wait for it."""
         coming.append(threads.submit(bring, database, brought("new", "v4"), TAKEOVER))
+        if database.is_postgresql:
+            eventually(lambda: coming[0].done() or query(database, WAITING))
         done = applying(*args)
         assert not coming[0].done()
         return done
