@@ -184,7 +184,8 @@ def _why_not(brought: Brought, in_force: Known) -> str:
     if _rank(brought.release) < _rank(in_force.release):
         ours, theirs = _named(brought.release), _named(in_force.release)
         return f"schedule files of {theirs} are in force, and these are of {ours}"
-    return "newer schedule files are in force"
+    origin = "" if in_force.brought_by is None else f", from {in_force.brought_by}"
+    return f"other schedule files are in force{origin}"
 
 
 def _rank(release: int | None) -> int:

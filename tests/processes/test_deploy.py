@@ -41,12 +41,16 @@ def test_a_deploy_is_applied_once_however_often_its_daemon_dies(stage: Stage) ->
     after = in_force(stage.database)
     assert after not in (None, before)
     for each in (first, second):
-        each.wait_for_line("newer schedule files are in force: this daemon only tops up")
+        each.wait_for_line(
+            "other schedule files are in force, from .*/new: this daemon only tops up"
+        )
     third.destroy()
     again = stage.daemon("--schedules", new)
     again.wait_for_line("applying the files: these files are in force")
     restarted = stage.daemon("--schedules", old)
-    restarted.wait_for_line("newer schedule files are in force: this daemon only tops up")
+    restarted.wait_for_line(
+        "other schedule files are in force, from .*/new: this daemon only tops up"
+    )
     assert in_force(stage.database) == after
 
     released = stage.daemon("--schedules", old, SCHED_RELEASE="1")

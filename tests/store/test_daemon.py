@@ -30,7 +30,7 @@ from cronsched.daemon import (
 )
 from cronsched.loader import load
 from cronsched.manifest import Manifest
-from cronsched.manifests import bring
+from cronsched.manifests import bring, place_of
 from cronsched.pausing import pause
 from cronsched.reconcile import apply
 from job_rows import execute, query
@@ -338,7 +338,7 @@ def test_a_daemon_with_older_files_follows_and_says_so(
     crank.daemon.reload()
     crank.turn()
     assert minutes(database) == {35}
-    assert "newer schedule files are in force: this daemon only tops up" in caplog.text
+    assert f"other schedule files are in force, from {place_of(newer_folder)}: this" in caplog.text
 
 
 def test_an_edit_may_be_undone_after_a_restart(database: Database, crank: Crank) -> None:

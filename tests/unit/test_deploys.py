@@ -60,7 +60,10 @@ def test_files_that_nobody_has_brought_before_win_at_once() -> None:
 
 def test_files_that_were_seen_before_follow() -> None:
     decision = decide(MINE, situation(), LONG)
-    assert (decision.applies, decision.reason) == (False, "newer schedule files are in force")
+    assert (decision.applies, decision.reason) == (
+        False,
+        "other schedule files are in force, from host:new",
+    )
     assert decision.in_force == "new"
 
 
