@@ -185,7 +185,7 @@ class Daemon:
             self._contact,
         )
 
-    def _look_who_is_in_force(self) -> None:
+    def _look_who_is_in_force(self, now: float) -> None:
         """Follow, or take over, without having been asked."""
         if self._held is None:
             return
@@ -196,7 +196,13 @@ class Daemon:
             self._follow(decision)
         elif self._is_follower or decision.in_force != self._held.hash:
             self._is_follower = True  # until it is done: the database may go away meanwhile
-            self._apply(self._held)
+            self._settle(self._apply(self._held), now)
+
+    def _settle(self, done: Plan | None, now: float) -> None:
+        """Rows that somebody else was at are dealt with soon; what was added may be due soon."""
+        if done is not None and done.is_unfinished:
+            self._changed_at = now
+        self._pass_at = now
 
     def _catch_signals(self) -> tuple[socket.socket, socket.socket]:
         """Set what they ask for; returns the socket that becomes readable with each, and its other end.
@@ -251,7 +257,7 @@ class Daemon:
             manifest_hash=None if self._held is None else self._held.hash,
         )
         heartbeat(self._database, [presence])
-        self._look_who_is_in_force()
+        self._look_who_is_in_force(now)
         self._heartbeat_at = now + HEARTBEAT_PERIOD
 
     def _load_again(self, now: float) -> None:
@@ -261,9 +267,7 @@ class Daemon:
         except BaseException:
             self._reload = True
             raise
-        if done is not None and done.is_unfinished:
-            self._changed_at = now
-        self._pass_at = now
+        self._settle(done, now)
 
     def _watch(self, now: float) -> None:
         """Files that have changed are loaded once they have been quiet for a while."""
