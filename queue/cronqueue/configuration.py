@@ -95,6 +95,13 @@ def get_database() -> Database:
         return _database
 
 
+def configured_url() -> str | None:
+    """The address of the database that this program chose, password included; None if it chose none."""
+    if _database is None:
+        return None
+    return _database.url.render_as_string(hide_password=False)
+
+
 def database_of(engine: Engine) -> Database:
     """Our view of the database behind an engine of the caller's; for what joins its transactions."""
     # An engine shares its dialect with its variants (`engine.execution_options(...)`) alone.

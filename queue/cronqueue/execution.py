@@ -45,6 +45,9 @@ from cronqueue.tracebacks import describe_exception, sanitize
 
 log = logging.getLogger("cronqueue.jobs")
 
+# Characters of an error in the log; the job keeps more of it.
+_LONGEST_LOGGED = 500
+
 _LOST = "the job was lost to another worker; what it wrote was rolled back"
 
 
@@ -347,7 +350,7 @@ def _log_end(claimed: Claimed, finished: Finished) -> None:
         if log.isEnabledFor(logging.INFO):
             log.info("[job %d] %s succeeded in %.3f s", claimed.id, claimed.task, finished.seconds)
         return
-    last_line = (verdict.error or "").strip().rpartition("\n")[2]
+    last_line = (verdict.error or "").strip().rpartition("\n")[2][:_LONGEST_LOGGED]
     if verdict.state == "failed":
         log.error(
             "[job %d] %s failed for good (%s): %s",

@@ -6,16 +6,16 @@ Lists never fetch arguments, results or tracebacks, which may be large. All time
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, or_, select
 
 from cronqueue.database import Database, read_now
 from cronqueue.models import Attempt, Job
-from cronqueue.states import STATES
+from cronqueue.states import STATES, TERMINAL
 
 AnySelect = Select[*tuple[Any, ...]]
 
@@ -44,6 +44,11 @@ class Filter:
     def in_running_order(self) -> bool:
         """Whether lists show these jobs as they will run, instead of the newest first."""
         return self.due or self.due_before is not None or self.states == ("queued",)
+
+    @property
+    def is_of_all_states(self) -> bool:
+        """Whether lists show what is nearest to now: the farthest future would fill the first page."""
+        return not (self.states or self.in_running_order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +137,16 @@ class FailureGroup:
 
 
 def select_jobs(database: Database, chosen: Filter, limit: int | None = 50) -> list[JobRow]:
-    """The jobs, newest first; waiting ones in the order in which they will run."""
+    """The jobs, newest first; waiting ones in the order in which they will run.
+
+    If all states are meant, those around now.
+    """
     with database.snapshot() as connection:
-        statement = _where(select(*_COLUMNS), chosen, read_now(database, connection)).limit(limit)
-        order = _RUNNING_ORDER if chosen.in_running_order else (Job.id.desc(),)
-        return [_as_job(row) for row in connection.execute(statement.order_by(*order))]
+        now = read_now(database, connection)
+        if chosen.is_of_all_states:
+            return _around_now(connection, chosen, now, limit)
+        order = _running_order(chosen, now) if chosen.in_running_order else (Job.id.desc(),)
+        return _select(connection, chosen, now, order, limit)
 
 
 def select_ids(
@@ -222,9 +232,49 @@ def error_line(error: str | None) -> str:
 
 _NAMES = tuple(each.name for each in fields(JobRow))
 _COLUMNS = tuple(getattr(Job, name) for name in _NAMES)
-_RUNNING_ORDER = (Job.priority.desc(), Job.run_at, Job.id)
 _HEADLINE = re.compile(r"[^\W\d][\w.]*(:|$)")
 _WAITING = ("queued", "held")
+
+
+def _around_now(
+    connection: Connection, chosen: Filter, now: datetime, limit: int | None
+) -> list[JobRow]:
+    """Running jobs, then waiting ones as they will run, then ended ones, the latest first.
+
+    What waits and what has ended share the room, half each; what one leaves is the other's.
+    """
+
+    def some(states: tuple[str, ...], *order: Any) -> list[JobRow]:
+        return _select(connection, replace(chosen, states=states), now, order, limit)
+
+    running = some(("running",), Job.started_at.desc(), Job.id.desc())
+    waiting = some(_WAITING, *_running_order(chosen, now))
+    ended = some(TERMINAL, Job.finished_at.desc(), Job.id.desc())
+    if limit is not None:
+        room = limit - len(running)
+        waiting = waiting[: max(room - room // 2, room - len(ended))]
+        ended = ended[: room - len(waiting)]
+    return running + waiting + ended
+
+
+def _running_order(chosen: Filter, now: datetime) -> tuple[ColumnElement[Any], ...]:
+    """Due jobs by their priority, later ones by their time."""
+    if chosen.due:
+        return (Job.priority.desc(), Job.run_at.asc(), Job.id.asc())
+    is_due = case((Job.run_at <= now, 0), else_=1)
+    priority = case((Job.run_at <= now, Job.priority), else_=0)
+    return (is_due.asc(), priority.desc(), Job.run_at.asc(), Job.id.asc())
+
+
+def _select(
+    connection: Connection,
+    chosen: Filter,
+    now: datetime,
+    order: Sequence[ColumnElement[Any]],
+    limit: int | None,
+) -> list[JobRow]:
+    statement = _where(select(*_COLUMNS), chosen, now).order_by(*order).limit(limit)
+    return [_as_job(row) for row in connection.execute(statement)]
 
 
 def _where(statement: AnySelect, chosen: Filter, now: datetime) -> AnySelect:
@@ -236,7 +286,9 @@ def _conditions(chosen: Filter, now: datetime) -> list[ColumnElement[bool]]:
     if chosen.ids:
         conditions.append(Job.id.in_(chosen.ids))
     if chosen.states:
-        conditions.append(Job.state.in_(chosen.states))
+        # Spelled out in the statement: SQLite uses a partial index only for what it can read there.
+        states = bindparam("states", chosen.states, expanding=True, literal_execute=True)
+        conditions.append(Job.state.in_(states))
     for column, value in (
         (Job.queue, chosen.queue),
         (Job.task, chosen.task),

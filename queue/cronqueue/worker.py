@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from cronqueue import configuration
 from cronqueue.database import Database, shown
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.registration import default_name
@@ -18,7 +19,8 @@ class Worker:
     """A supervisor with its executor processes.
 
     Takes every setting of `cronqueue.settings.Settings` by name; what is not given is read from the
-    environment and the settings file. Raises ConfigurationError.
+    environment and the settings file. The database is the one of `configure`, unless `database_url` is
+    given. Raises ConfigurationError.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class Worker:
     ) -> None:
         for name in settings:
             check_setting_name(name)
+        if loaded is None and "database_url" not in settings:
+            settings["database_url"] = configuration.configured_url()
         self.loaded = loaded or load_settings(settings, delayed_job_names=True)
         self.burst = burst
         self.max_jobs = max_jobs

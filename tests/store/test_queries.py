@@ -26,19 +26,47 @@ smtplib.SMTPServerDisconnected: please run connect() first
 """
 
 
-def test_the_newest_jobs_come_first(database: Database) -> None:
-    ids = [add(database) for _ in range(3)]
-    assert listed(database, Filter()) == ids[::-1]
+def test_of_one_state_the_newest_jobs_come_first(database: Database) -> None:
+    ids = [add(database, state="failed") for _ in range(3)]
+    assert listed(database, Filter(states=("failed",))) == ids[::-1]
+
+
+def test_of_all_states_what_runs_comes_first_then_what_comes_next_then_what_ended_last(
+    database: Database,
+) -> None:
+    ended_first = add(database, state="succeeded", finished_at=NOW - 3 * MINUTE)
+    ended_last = add(database, state="failed", finished_at=NOW - MINUTE)
+    running = add(database, state="running", lock_token="token", locked_until=NOW, started_at=NOW)
+    tomorrow = add(database, run_at=NOW + 1440 * MINUTE, priority=9)
+    soon = add(database, run_at=NOW + MINUTE)
+    due = add(database, run_at=NOW - MINUTE)
+    held = add(database, run_at=NOW + 2 * MINUTE, state="held", held_reason="paused")
+    waiting = [due, soon, held, tomorrow]
+    assert listed(database, Filter()) == [running, *waiting, ended_last, ended_first]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "ended", "shown"), [(9, 9, (3, 2)), (1, 9, (1, 4)), (9, 1, (4, 1)), (1, 1, (1, 1))]
+)
+def test_a_list_of_all_states_has_room_for_what_comes_and_for_what_was(
+    database: Database, waiting: int, ended: int, shown: tuple[int, int]
+) -> None:
+    for _ in range(waiting):
+        add(database)
+    for _ in range(ended):
+        add(database, state="succeeded", finished_at=NOW)
+    states = [job.state for job in queries.select_jobs(database, Filter(), limit=5)]
+    assert states == ["queued"] * shown[0] + ["succeeded"] * shown[1]
 
 
 def test_due_jobs_come_in_the_order_in_which_they_will_run(database: Database) -> None:
     low = add(database, run_at=NOW - 9 * MINUTE)
     later = add(database, run_at=NOW - MINUTE, priority=5)
     sooner = add(database, run_at=NOW - 2 * MINUTE, priority=5)
-    add(database, run_at=NOW + 60 * MINUTE, priority=9)
+    future = add(database, run_at=NOW + 60 * MINUTE, priority=9)
+    assert listed(database, Filter(states=("queued",))) == [sooner, later, low, future]
     add(database, run_at=NOW - MINUTE, expires_at=NOW - MINUTE)
     assert listed(database, Filter(due=True)) == [sooner, later, low]
-    assert listed(database, Filter(states=("queued",)))[1:4] == [sooner, later, low]
 
 
 def test_due_before_sees_what_waits_for_that_time(database: Database) -> None:

@@ -36,7 +36,10 @@ for act in ACTS:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @pass_state
 def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> None:
-    """Jobs, newest first; queued and due ones as they will run."""
+    """Jobs: those that run, those that come next, those that ended last.
+
+    With --state the newest come first; queued and due ones as they will run.
+    """
     from cronqueue.queries import Filter, select_jobs
 
     before = None if due_before is None else parse_time(state, "--due-before", due_before)
