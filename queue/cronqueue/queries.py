@@ -11,7 +11,17 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+)
 
 from cronqueue.database import Database, read_now
 from cronqueue.models import Attempt, Job
@@ -287,7 +297,9 @@ def _conditions(chosen: Filter, now: datetime) -> list[ColumnElement[bool]]:
         conditions.append(Job.id.in_(chosen.ids))
     if chosen.states:
         # Spelled out in the statement: SQLite uses a partial index only for what it can read there.
-        states = bindparam("states", chosen.states, expanding=True, literal_execute=True)
+        states: BindParameter[Any] = bindparam(
+            "states", chosen.states, expanding=True, literal_execute=True
+        )
         conditions.append(Job.state.in_(states))
     for column, value in (
         (Job.queue, chosen.queue),

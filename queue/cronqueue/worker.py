@@ -38,6 +38,7 @@ class Worker:
         self.loaded = loaded or load_settings(settings, delayed_job_names=True)
         self.burst = burst
         self.max_jobs = max_jobs
+        self.says_database = True
 
     def run(self) -> int:
         """Work until TERM or INT (or until nothing is due, with `burst`); returns the exit code.
@@ -47,7 +48,8 @@ class Worker:
         settings = self.loaded.settings
         url = resolve_database_url(self.loaded)
         database = Database(url)
-        log.info("database %s", shown(database.url))
+        if self.says_database:
+            log.info("database %s", shown(database.url))
         template = ExecutorSpec(
             worker_id="",
             name=settings.name or default_name(),

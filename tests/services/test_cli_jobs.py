@@ -54,6 +54,7 @@ def test_waiting_ends_with_7_for_a_failed_job_and_124_for_one_that_takes_too_lon
     late = project.run(
         "enqueue", "tasks.greet", "--args", '["a"]', "--wait-timeout", "20ms", code=124
     )
+    assert "is queued; waiting for its end" in late.stderr
     assert "is still queued" in late.stderr
     assert "attempts spent" in project.run("jobs", "wait", str(failed), code=7).stderr
     assert project.data("jobs", "wait", str(failed), code=7)["state"] == "failed"
@@ -92,8 +93,8 @@ def test_lists_filter_by_state_queue_task_schedule_and_time(
     def listed(*options: str) -> list[int]:
         return [job["id"] for job in project.data("jobs", "list", *options)]
 
-    assert listed() == [failed, later, due]
-    assert listed("--limit", "1") == [failed]
+    assert listed() == [due, later, failed]
+    assert listed("--limit", "1") == [due]
     assert listed("--due") == listed("--queue", "q") == listed("--schedule", "s") == [due]
     assert listed("--due-before", "2099-01-01T00:00Z") == [due]
     assert listed("--due-before", "2101-01-01", "--tz", "Europe/London") == [due, later]

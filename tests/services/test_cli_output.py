@@ -76,8 +76,8 @@ def test_tables_are_plain_and_aligned_off_a_terminal(
     database.dispose()
     lines = sqlite_project.run("jobs", "list").stdout.splitlines()
     assert lines[0].startswith("ID  STATE   TASK    QUEUE  PRIORITY  RUN AT")
-    assert lines[1].startswith(" 2  queued  longer  q            -1  ")
-    assert lines[2].startswith(" 1  queued  t       日本        100  ")
+    assert lines[1].startswith(" 1  queued  t       日本        100  ")
+    assert lines[2].startswith(" 2  queued  longer  q            -1  ")
     assert "\x1b" not in "".join(lines)
 
 
@@ -191,15 +191,19 @@ def test_a_reader_that_has_seen_enough_is_no_fault(sqlite_project: Project) -> N
     process.wait(60)
 
 
-def test_up_hands_its_options_on_and_ends_cleanly(sqlite_project: Project) -> None:
+def test_up_hands_its_options_on_names_its_database_once_and_ends_cleanly(
+    sqlite_project: Project,
+) -> None:
     folder = sqlite_project.folder / "up"
     (sqlite_project.folder / "schedules").rename(folder)
-    process = subprocess.Popen(
-        [SCHED, "up", "--schedules", "up", "--database-url", "sqlite:///up.db"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    logged = sqlite_project.folder / "up.log"
+    with logged.open("w") as log:
+        process = subprocess.Popen(
+            [SCHED, "up", "--schedules", "up", "--database-url", "sqlite:///up.db"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
     assert process.stdout is not None
     assert process.stdout.readline() == f"database sqlite:///{sqlite_project.folder}/up.db\n"
     assert select.select([process.stdout], [], [], 60)[0]
@@ -207,3 +211,5 @@ def test_up_hands_its_options_on_and_ends_cleanly(sqlite_project: Project) -> No
     assert "tasks.refresh" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
+    assert "daemon" in logged.read_text()
+    assert "database" not in logged.read_text()

@@ -23,8 +23,11 @@ from cronsched.cli.worker import set_up_logging
 @click.option("--once", is_flag=True, help="Load, apply, write, exit.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, exit.")
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
+@click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
-def command(state: State, once: bool, dry_run: bool, name: str | None, **flags: Any) -> int:
+def command(
+    state: State, once: bool, dry_run: bool, name: str | None, of_up: bool, **flags: Any
+) -> int:
     """Write the schedules' occurrences ahead, apply changed files.
 
     TERM or INT ends it; HUP loads the files again. Any number may run.
@@ -38,7 +41,8 @@ def command(state: State, once: bool, dry_run: bool, name: str | None, **flags: 
     state.loaded = loaded
     set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
     database = state.open()
-    log.info("database %s", shown(database.url))
+    if not of_up:  # which has said it
+        log.info("database %s", shown(database.url))
     folder = loaded.folder / loaded.settings.schedules
     daemon = Daemon(database, DaemonOptions(loaded.settings, folder, name))
     if dry_run:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
-from cronsched.cli.exits import refuse
+from cronsched.cli.exits import refuse, say
 from cronsched.cli.output import parse_time, print_done, show_time
 from cronsched.cli.parameters import DURATION, JSON_LIST, JSON_OBJECT, meant, shown
 from cronsched.cli.waiting import wait_for
@@ -64,6 +64,8 @@ def command(
     state.open()
     job = enqueue(task, chosen.pop("args"), chosen.pop("kwargs"), **chosen)
     if wait or wait_timeout is not None:
+        if not state.quiet:
+            say(f"job {job.id} is {job.state}; waiting for its end")
         wait_for(state, job, wait_timeout)
     else:
         _tell(state, job)

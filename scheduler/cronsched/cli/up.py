@@ -73,7 +73,7 @@ def _watch(
 def _start(state: State, name: str, *options: str) -> subprocess.Popen[bytes]:
     """One service in a process group of its own: the terminal's Ctrl-C reaches us alone."""
     flags = [each for each in state.as_arguments() if each not in ("--json", *options)]
-    command_line = [sys.executable, "-m", "cronsched.cli", name, *flags, *options]
+    command_line = [sys.executable, "-m", "cronsched.cli", name, "--of-up", *flags, *options]
     # No thread of ours runs yet, so a function between fork and exec is safe.
     return subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
         command_line,

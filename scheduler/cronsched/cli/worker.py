@@ -44,8 +44,9 @@ from cronsched.cli.parameters import DURATION
 )
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
 @click.option("--tags", metavar="K=V,...", help="Labels.  [SCHED_TAGS]")
+@click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
-def command(state: State, burst: bool, max_jobs: int | None, **flags: Any) -> int:
+def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flags: Any) -> int:
     """Run due jobs: higher priority first, then the earlier run_at, then the lower id.
 
     TERM or INT: nothing new, running jobs may end; a second one interrupts them. HUP: new code.
@@ -55,7 +56,10 @@ def command(state: State, burst: bool, max_jobs: int | None, **flags: Any) -> in
     loaded = state.load(delayed_job_names=True, **flags)
     set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
     sys.path.insert(0, os.getcwd())
-    code = Worker(burst=burst, max_jobs=max_jobs, loaded=loaded).run()
+    worker = Worker(burst=burst, max_jobs=max_jobs, loaded=loaded)
+    # `sched up` has said it.
+    worker.says_database = not of_up
+    code = worker.run()
     if state.as_json:
         print_json({"exit_code": code})
     return code
