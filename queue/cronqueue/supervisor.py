@@ -38,6 +38,8 @@ log = logging.getLogger("cronqueue.worker")
 KILL_AFTER_ABORT = 6.0
 # Seconds: how late a time limit may be noticed.
 LONGEST_TURN = 1.0
+# A launcher such as timeout(1) sends a signal to us and to our process group: within this it is one.
+_SAME_SIGNAL = 0.05
 # An executor that lived shorter than this crashed at its start: the next one comes later.
 SHORT_LIFE = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
@@ -320,6 +322,8 @@ class Supervisor:
                 log.info("HUP: executors start anew")
                 self._retire_all()
             elif not self._is_stopping():
+                time.sleep(_SAME_SIGNAL)
+                self._signals.clear()
                 self._stopped_by = number
                 self._drain_until = now + self._settings.shutdown_timeout.total_seconds()
                 log.info(

@@ -51,6 +51,21 @@ def test_a_signal_to_all_of_its_processes_stops_a_worker_in_order(sqlite_stage: 
     assert sqlite_stage.job(job).attempts == 1
 
 
+def test_signals_that_come_together_are_one(sqlite_stage: Stage) -> None:
+    worker = sqlite_stage.worker()
+    job = sqlite_stage.enqueue("hold", "end")
+    sqlite_stage.wait_for_notes("began")
+
+    # While it stands still they pile up, so that it sees all of them at once.
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+        worker.send(number)
+    worker.wait_for_line("running ones have")
+    sqlite_stage.cue("end")
+
+    assert worker.wait() == 0
+    assert sqlite_stage.job(job).state == "succeeded"
+
+
 @ON_EITHER
 def test_a_second_signal_interrupts_what_runs_and_its_attempt_is_spent(
     stage: Stage, number: signal.Signals

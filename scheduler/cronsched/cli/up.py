@@ -21,6 +21,8 @@ from cronsched.cli.output import print_table
 if TYPE_CHECKING:
     from cronqueue.database import Database
 _LOOK_PERIOD = 0.5
+# A launcher such as timeout(1) sends a signal to us and to our process group: within this it is one.
+_SAME_SIGNAL = 0.05
 _SHOWN = 10
 _PR_SET_PDEATHSIG = 1
 
@@ -54,7 +56,10 @@ def _watch(
     ended_by = 0
     while any(service.poll() is None for service in services):
         if signals:
+            if not stopping:
+                time.sleep(_SAME_SIGNAL)
             ended_by = signals.pop()
+            signals.clear()
             stopping = True
             _signal_all(services)
         elif not stopping and any(service.poll() is not None for service in services):
