@@ -91,7 +91,10 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What one transaction did. `busy`: freed guards that somebody else was at; `more`: it was full."""
+    """What one transaction did.
+
+    `busy`: freed guards that somebody else was at. `more`: it was full, and another will get on.
+    """
 
     ruling: Ruling = Ruling()
     busy: frozenset[str] = frozenset()
@@ -123,7 +126,8 @@ def admit(
         decide = judge or next(iter(installed("cronqueue.admission")), _admit_in_order)
         ruling = decide(connection, contenders, now)
         _write(database, connection, ruling)
-        return Admission(ruling, frozenset(freed).difference(locked), more)
+        # Guards and jobs at which somebody else is for long must not keep us here.
+        return Admission(ruling, frozenset(freed).difference(locked), more and ruling != Ruling())
 
     return database.write(work)
 
@@ -215,7 +219,7 @@ id, guard, schedule, planned_for, run_at, priority, state, held_reason, slot, st
 (gated AND run_at <= {now} AND (state = 'queued' OR (held_reason = 'unknown_task' AND task {any_task})))
     AS is_due
 """
-# Due · waiting · holding · what else is unfinished of the schedules that have something due.
+# Due · waiting · holding · what else is unfinished of the schedules that have something due or waiting.
 _OF_GUARDS = f"""
 SELECT id FROM sched_jobs WHERE {_GATED_AND_DUE} AND guard {{any_guard}}
 UNION SELECT id FROM sched_jobs WHERE {_UNKNOWN_AND_DUE} AND guard {{any_guard}}
@@ -223,12 +227,17 @@ UNION SELECT id FROM sched_jobs WHERE {_WAITS} AND guard {{any_guard}}
 UNION SELECT id FROM sched_jobs WHERE slot IS NOT NULL AND guard {{any_guard}}
 UNION SELECT id FROM sched_jobs WHERE state IN ('queued', 'held') AND schedule IS NOT NULL
     AND guard {{any_guard}} AND planned_for <= {{now}} AND schedule IN (
-        SELECT schedule FROM sched_jobs WHERE {_GATED_AND_DUE} AND guard {{any_guard}})
+        SELECT schedule FROM sched_jobs WHERE {_GATED_AND_DUE} AND guard {{any_guard}}
+        UNION SELECT schedule FROM sched_jobs WHERE {_WAITS} AND guard {{any_guard}})
 """
 _HOLDERS = f"SELECT {_COLUMNS} FROM sched_jobs WHERE guard {{any_guard}} AND slot IS NOT NULL"
 _LOCK = f"""
-SELECT {_COLUMNS} FROM sched_jobs
-WHERE id {{any_id}} AND state IN ('queued', 'held') AND {_NOT_EXPIRED} ORDER BY id {{skip_locked}}
+SELECT {_COLUMNS}, expires_at <= {{now}} AS has_expired FROM sched_jobs
+WHERE id {{any_id}} AND state IN ('queued', 'held') ORDER BY id {{skip_locked}}
+"""
+# Let through, and not worth starting any more: it must not stand in the way of others.
+_TURN_BACK = """
+UPDATE sched_jobs SET gated = {yes}, slot = NULL, updated_at = {now} WHERE id {any_id}
 """
 _END = """
 UPDATE sched_jobs SET state = new.state, reason = new.reason, held_reason = NULL, finished_at = {now},
@@ -287,10 +296,13 @@ def _read(
     ids = list(_execute(database, connection, _OF_GUARDS, parameters).scalars())
     parameters["ids"] = json.dumps(ids)
     times = ("planned_for", "run_at", "started_at")
-    ours = _execute(database, connection, _LOCK, parameters, *times).all()
-    known = {row.id for row in ours}
+    locked = _execute(database, connection, _LOCK, parameters, *times).all()
+    known = {row.id for row in locked}
     holders = _execute(database, connection, _HOLDERS, parameters, *times).all()
-    return [_contender(row, True) for row in ours] + [
+    expired = [row.id for row in locked if row.has_expired and row.slot is not None]
+    if expired:
+        _execute(database, connection, _TURN_BACK, {"ids": json.dumps(expired)})
+    return [_contender(row, True) for row in locked if not row.has_expired] + [
         _contender(row, False) for row in holders if row.id not in known
     ]
 
@@ -360,6 +372,7 @@ _POSTGRESQL = {
     "guards": _ELEMENTS.format("guards"),
     "rows": "json_to_recordset(CAST(:rows AS json)) AS new(id bigint, state text, reason text)",
     "no": "false",
+    "yes": "true",
     "skip_locked": "FOR UPDATE SKIP LOCKED",
 }
 _SQLITE = {
@@ -370,6 +383,7 @@ _SQLITE = {
     "rows": "(SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.state') AS state,"
     " json_extract(value, '$.reason') AS reason FROM json_each(:rows)) AS new",
     "no": "0",
+    "yes": "1",
     "skip_locked": "",  # the only writer
 }
 

@@ -112,6 +112,8 @@ UPDATE sched_jobs SET
 WHERE id = :id AND lock_token = :lock_token
 RETURNING state
 """
+# What this claim did not start may have been started by an earlier one.
+_STARTED_BEFORE = "CASE WHEN attempts > 1 OR refunds > 0 OR reason = 'snoozed' THEN started_at END"
 # The slot stays: an admitted occurrence that was never started is still admitted.
 _RELEASE = """
 UPDATE sched_jobs SET
@@ -120,7 +122,7 @@ UPDATE sched_jobs SET
     unique_key = CASE WHEN cancel_requested_at IS NULL THEN unique_key END,
     slot = CASE WHEN cancel_requested_at IS NULL THEN slot END,
     reason = CASE WHEN cancel_requested_at IS NULL THEN reason END,
-    attempts = attempts - 1, updated_at = {now}, started_at = NULL,
+    attempts = attempts - 1, updated_at = {now}, started_at = {started_before},
     locked_by = NULL, worker_id = NULL, locked_at = NULL, locked_until = NULL, lock_token = NULL
 WHERE {chosen} AND lock_token = :lock_token
 RETURNING id
@@ -129,7 +131,7 @@ _RELEASE_ALL = _RELEASE.replace("{chosen} AND ", "state = 'running' AND ")
 _HOLD_UNKNOWN = """
 UPDATE sched_jobs SET
     state = 'held', held_reason = 'unknown_task', attempts = attempts - 1, updated_at = {now},
-    gated = (guard IS NOT NULL), slot = NULL, started_at = NULL,
+    gated = (guard IS NOT NULL), slot = NULL, started_at = {started_before},
     locked_by = NULL, worker_id = NULL, locked_at = NULL, locked_until = NULL, lock_token = NULL
 WHERE {chosen} AND lock_token = :lock_token
 """
@@ -235,4 +237,6 @@ def _later(database: Database, seconds: float | None) -> Any:
 
 def _sql(database: Database, statement: str) -> str:
     chosen = f"id {database.among('ids')}"
-    return statement.replace("{chosen}", chosen).format(now=database.now_sql)
+    return statement.replace("{chosen}", chosen).format(
+        now=database.now_sql, started_before=_STARTED_BEFORE
+    )

@@ -219,10 +219,15 @@ UPDATE sched_jobs SET
 WHERE id {chosen} AND state IN ('queued', 'held')
 RETURNING id, state
 """
+# One that is to run at another time comes to the gate then: until then it holds no guard, and waits for none.
 _EDIT = """
 UPDATE sched_jobs SET
     args = COALESCE({args}, args), queue = COALESCE({queue}, queue),
     priority = COALESCE({priority}, priority), run_at = COALESCE({run_at}, run_at),
+    slot = CASE WHEN {run_at} IS NULL THEN slot END,
+    gated = CASE WHEN {run_at} IS NULL THEN gated ELSE guard IS NOT NULL END,
+    state = CASE WHEN {run_at} IS NOT NULL AND held_reason = 'overlap' THEN 'queued' ELSE state END,
+    held_reason = CASE WHEN {run_at} IS NULL OR held_reason <> 'overlap' THEN held_reason END,
     pinned = {yes}, updated_at = {now}
 WHERE id {chosen} AND state IN ('queued', 'held')
 RETURNING id, state

@@ -55,13 +55,15 @@ def catch_up(
     fresh = [each for each in fresh if each.id not in late]
     others = [each for each in jobs if not _is_fresh(each) and (each.is_due or each.is_waiting)]
     others = [each for each in others if each.is_ours]
-    if policy.catch_up == "all" or not fresh:
+    # Without a new one, the newest that waits has still to end older ones that were tried since.
+    waiting = [each for each in others if not (each.has_started or each.by_hand)]
+    if policy.catch_up == "all" or not (fresh or waiting):
         return [Candidate(each, policy) for each in (*others, *fresh)], missed
-    newest = fresh[-1]
+    newest = fresh[-1] if fresh else max(waiting, key=_by_instant)
     older = [each for each in jobs if each.id not in late and _gives_way(each, newest, policy)]
-    followers = tuple(each for each in older if not each.has_started)
+    followers = tuple(each for each in older if fresh and not each.has_started)
     retired = tuple(each for each in older if each.has_started)
-    gone = {each.id for each in older}
+    gone = {each.id for each in (newest, *followers, *retired)}
     left = [Candidate(each, policy) for each in others if each.id not in gone]
     return [*left, Candidate(newest, policy, followers, retired)], missed
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from cronqueue import operations, rescue
+from cronqueue import operations, prune, rescue
 from cronqueue.admission import Admission, admit, find_waiting, is_due, seconds_until_due
 from cronqueue.database import Database
 from cronqueue.finish import hold_unknown, release
@@ -185,6 +185,67 @@ def test_an_unknown_task_gives_up_its_guard_and_is_let_through_for_a_worker_that
     assert (job.state, job.gated, job.slot) == ("held", False, 0), "for those who know it only"
 
 
+@pytest.mark.parametrize(
+    "verdict", [AGAIN, Verdict("queued", delay=60.0, reason="snoozed", refund=True)]
+)
+def test_a_retry_whose_task_is_unknown_to_a_worker_is_still_a_retry(
+    database: Database, verdict: Verdict
+) -> None:
+    declare(database, "skip", "none")
+    occurrence(database)
+    admit(database)
+    (started,) = claim_due(database)
+    hand_in(database, started, verdict)
+    pass_time(database, 61)
+    admit(database)
+    (claimed,) = claim_due(database)
+    database.write(lambda c: hold_unknown(database, c, claimed.lock_token, [claimed.id]))
+    pass_time(database, 61)
+    assert admit(database, known_tasks=["t"]).ruling.admitted == (started.id,), "never missed:late"
+
+
+def test_one_that_waited_ends_the_retry_of_an_older_one(database: Database) -> None:
+    declare(database, "queue_one")
+    older = occurrence(database, 3)
+    admit(database)
+    (running,) = claim_due(database)
+    waiter = occurrence(database, 2)
+    admit(database)
+    hand_in(database, running, AGAIN)
+    assert admit(database, freed=["s"]).ruling.admitted == (waiter,)
+    assert get(database, older).reason == f"superseded:{waiter}"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_one_that_is_put_off_by_hand_holds_no_guard_until_then(
+    database: Database, waits: bool
+) -> None:
+    declare(database, "queue_one")
+    job_id = occurrence(database, 3)
+    admit(database)
+    if waits:
+        (running,) = claim_due(database)
+        job_id = occurrence(database, 2)
+        admit(database)
+    operations.edit_job(database, job_id, operations.Edit(run_at=at(3600)), actor="ann")
+    job = get(database, job_id)
+    assert (job.state, job.held_reason, job.gated, job.slot) == ("queued", None, True, None)
+    if waits:
+        hand_in(database, running)
+    newer = occurrence(database, 1)
+    assert admit(database, freed=["s"]).ruling.admitted == (newer,)
+    pass_time(database, 3601)
+    assert admit(database).ruling.waiting == (job_id,)
+
+
+def test_an_edit_that_moves_nothing_leaves_the_guard(database: Database) -> None:
+    declare(database)
+    job_id = occurrence(database)
+    admit(database)
+    operations.edit_job(database, job_id, operations.Edit(priority=5), actor="ann")
+    assert (get(database, job_id).gated, get(database, job_id).slot) == (False, 0)
+
+
 def test_run_now_and_an_operators_retry_wait_for_the_guard(database: Database) -> None:
     declare(database)
     occurrence(database, 3)
@@ -217,6 +278,20 @@ def test_what_is_not_worth_starting_any_more_is_not_admitted(database: Database)
     fresh = occurrence(database, 5)
     assert admit(database).ruling.admitted == (fresh,)
     assert get(database, job_id).gated
+
+
+def test_an_admitted_one_that_is_not_worth_starting_any_more_is_in_nobodys_way(
+    database: Database,
+) -> None:
+    declare(database)
+    too_late = occurrence(database, 3, expires_at=at(60))
+    admit(database)
+    pass_time(database, 60)
+    newest = occurrence(database, 0)
+    assert admit(database).ruling.admitted == (newest,)
+    prune.expire(database)
+    assert verdicts(database) == ["missed:deadline", "queued"]
+    assert get(database, too_late).slot is None
 
 
 def test_a_gate_without_a_guard_is_opened(database: Database) -> None:
@@ -274,6 +349,20 @@ def test_a_guard_that_somebody_else_is_at_is_left_to_them(postgres_url: str) -> 
             somebody.exec_driver_sql("SELECT key FROM sched_guards WHERE key = 's' FOR UPDATE")
             assert admit(database, freed=["s"]) == Admission(busy=frozenset({"s"}))
         assert admit(database).ruling.admitted == (job_id,)
+
+
+def test_a_full_batch_at_which_somebody_else_is_keeps_nobody(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cronqueue.admission.BATCH", 1)
+    for database in opened(postgres_url):
+        declare(database)
+        occurrence(database)
+        execute(database, "INSERT INTO sched_guards (key) VALUES ('s')")
+        with database.begin() as somebody:
+            somebody.exec_driver_sql("SELECT key FROM sched_guards WHERE key = 's' FOR UPDATE")
+            assert not admit(database).more
+        assert admit(database).more
 
 
 def test_an_admitted_job_that_is_being_claimed_counts_as_running(postgres_url: str) -> None:
