@@ -14,10 +14,10 @@ PIP = .venv/bin/python -m pip --quiet --quiet
 # Passed on to pytest: make test ARGS='-k retry -x'
 ARGS ?=
 
-.PHONY: help run test oracle lint types check format wheel lock clean
+.PHONY: help run test oracle bench-schedules lint types check format wheel lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.installed ## Start schema, daemon and worker on the example schedules
 	@exec .venv/bin/sched up
@@ -28,6 +28,9 @@ test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL
 # With the pinned tzdata, whatever the machine has.
 oracle: .venv/.installed ## Compare cron times around every clock change of every zone with a walk of the minutes
 	@PYTHONTZPATH= nice .venv/bin/python tests/compare_clocks.py
+
+bench-schedules: .venv/.installed ## Measure 10,000 schedules beside plain SQL and APScheduler
+	@.venv/bin/python -m benchmarks.schedules $(ARGS)
 
 lint: .venv/.installed ## Check style and likely faults
 	@.venv/bin/ruff check

@@ -28,9 +28,8 @@ def fresh(kind: str, clock: Clock | None = None) -> Iterator[Database]:
         binaries = find_binaries()
         if binaries is None:
             raise SystemExit("no PostgreSQL here: `make test` brings one along")
-        keeper = Keeper(binaries)
+        keeper = Keeper(binaries, durable=True)
         try:
-            # Not "shared": that one is tuned for tests, and forgets on a crash.
             yield from _opened(PostgresServer.started(keeper.control, "bench").url(), clock)
         finally:
             keeper.close()

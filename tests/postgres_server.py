@@ -107,9 +107,9 @@ class PostgresServer:
 
 
 class Keeper:
-    """The keeper's process, as pytest sees it."""
+    """The keeper's process, as pytest sees it. `durable`: on disk, as servers come; for benchmarks."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         folder = Path(tempfile.mkdtemp(prefix="sched-pg-"))
         folder.chmod(0o755)
         self.control = folder / "control"
@@ -117,7 +117,7 @@ class Keeper:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.control))
             listener.listen(64)
-            arguments = [listener.fileno(), os.getpid(), folder, binaries]
+            arguments = [listener.fileno(), os.getpid(), int(durable), folder, binaries]
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", __file__, *map(str, arguments)],
                 stdin=subprocess.PIPE,
@@ -163,10 +163,10 @@ def _is_complete(folder: Path) -> bool:
 # The keeper's half.
 
 
-def keep(listener: socket.socket, parent: int, folder: Path, binaries: Path) -> None:
+def keep(listener: socket.socket, parent: int, durable: bool, folder: Path, binaries: Path) -> None:
     """Answer requests until `parent` closes our stdin or is gone, then stop every server."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    servers = _Servers(folder, binaries)
+    servers = _Servers(folder, binaries, durable)
     try:
         while os.getppid() == parent:
             ready, _, _ = select.select([listener, sys.stdin], [], [], WATCH_SECONDS)
@@ -193,17 +193,18 @@ def _answer(listener: socket.socket, servers: _Servers) -> None:
 class _Servers:
     """All servers of one run of pytest, by name, and where their files are."""
 
-    def __init__(self, folder: Path, binaries: Path) -> None:
+    def __init__(self, folder: Path, binaries: Path, durable: bool) -> None:
         self._folder = folder
         self._binaries = binaries
-        self._data = _data_folder(folder)
+        self._durable = durable
+        self._data = folder if durable else _data_folder(folder)
         self._servers: dict[str, _Server] = {}
 
     def carry_out(self, verb: str, name: str, mode: Mode) -> int:
         """Start, stop or discard a server; returns its port."""
         if name not in self._servers:
             binaries = _usable(self._binaries, self._folder)
-            self._servers[name] = _Server(binaries, self._data / name)
+            self._servers[name] = _Server(binaries, self._data / name, self._durable)
         server = self._servers[name]
         if verb == "start":
             server.start()
@@ -232,11 +233,25 @@ def _data_folder(folder: Path) -> Path:
     return data
 
 
+# Quick, and for tests only.
+_FOR_TESTS = {
+    "max_connections": "200",
+    "max_wal_size": "256MB",
+    # Shared memory as files in the data folder: a crash leaves none behind elsewhere.
+    "dynamic_shared_memory_type": "mmap",
+    # No test survives a power cut. What was committed does survive `stop("immediate")`, as it
+    # should: synchronous_commit stays on, and costs nothing without fsync.
+    "fsync": "off",
+    "full_page_writes": "off",
+}
+
+
 class _Server:
     """A data folder, a port, and the process while it runs."""
 
-    def __init__(self, binaries: Path, folder: Path) -> None:
+    def __init__(self, binaries: Path, folder: Path, durable: bool) -> None:
         self._binaries = binaries
+        self._durable = durable
         self._data = folder / "data"
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -295,19 +310,13 @@ class _Server:
             raise RuntimeError(f"initdb failed: {(result.stderr or result.stdout).strip()}")
 
     def _command(self) -> list[str | Path]:
-        settings = {
+        settings: dict[str, object] = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": self._data.parent,
-            "max_connections": 200,
-            "max_wal_size": "256MB",
-            # Shared memory as files in the data folder: a crash leaves none behind elsewhere.
-            "dynamic_shared_memory_type": "mmap",
-            # No test survives a power cut. What was committed does survive `stop("immediate")`, as it
-            # should: synchronous_commit stays on, and costs nothing without fsync.
-            "fsync": "off",
-            "full_page_writes": "off",
         }
+        if not self._durable:
+            settings |= _FOR_TESTS
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [self._binaries / "postgres", "-D", self._data, *options]
 
@@ -378,5 +387,6 @@ def _die_with_keeper() -> None:
 
 
 if __name__ == "__main__":
-    descriptor, parent_pid, *paths = sys.argv[1:]
-    keep(socket.socket(fileno=int(descriptor)), int(parent_pid), *map(Path, paths))
+    descriptor, parent_pid, is_durable, *paths = sys.argv[1:]
+    listening = socket.socket(fileno=int(descriptor))
+    keep(listening, int(parent_pid), bool(int(is_durable)), *map(Path, paths))
