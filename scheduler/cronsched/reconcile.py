@@ -30,7 +30,7 @@ from cronsched.definition import Definition
 from cronsched.ledger import new_job, write
 from cronsched.ledger_changes import amend, cancel, find_removable, read_written, renumber
 from cronsched.manifest import Manifest
-from cronsched.materializer import is_paused, move_cursors, occurrences
+from cronsched.materializer import BATCH, is_paused, move_cursors, occurrences
 from cronsched.planner import (
     REMOVED,
     SUPERSEDED,
@@ -195,13 +195,18 @@ class _Run:
         """Each of them; one whose times cannot be computed is refused."""
         effects: list[Effect] = []
         refused: list[Fault] = []
+        new: list[Definition] = []
         for change in changes:
             definition = change.definition
             fault = None if definition is None else self._incomputable(definition)
-            if fault is None:
-                effects.append(self._carry_out(change))
-            else:
+            if fault is not None:
                 refused.append(fault)
+            elif definition is not None and change.name not in self.rows:
+                new.append(definition)
+            else:
+                effects.append(self._carry_out(change))
+        for start in range(0, len(new), BATCH):
+            effects += self._add(new[start : start + BATCH])
         return effects, refused
 
     def _incomputable(self, definition: Definition) -> Fault | None:
@@ -214,12 +219,9 @@ class _Run:
     def _carry_out(self, change: Change) -> Effect:
         row = self.rows.get(change.name)
         before = None if row is None else _readable(row)
-        if change.definition is None:
+        if change.definition is None or row is None:
             cancelled, busy = self._remove(change.name, before)
             return Effect(change.kind, change.name, before, None, 0, 0, cancelled, busy)
-        if row is None:
-            added = self._add(change.definition)
-            return Effect(change.kind, change.name, None, change.definition, added, 0, 0)
         revision = self._revise(change, row, before)
         return Effect(
             change.kind,
@@ -232,12 +234,29 @@ class _Run:
             len(revision.busy),
         )
 
-    def _add(self, definition: Definition) -> int:
-        extension = extend(definition, self.now, self.now, Ahead(), self._horizon(definition))
+    def _add(self, definitions: Sequence[Definition]) -> list[Effect]:
+        """Together: a statement for each would be most of the time that thousands take."""
+        added = [
+            (each, extend(each, self.now, self.now, Ahead(), self._horizon(each)))
+            for each in definitions
+        ]
         if not self.dry:
-            self._store(definition, 1)
-            self._write(definition, 1, extension, paused=False)
-        return len(extension.occurrences)
+            self.connection.execute(text(_UPSERT), [self._row(each, 1) for each in definitions])
+            new = [
+                occurrence
+                for definition, extension in added
+                for occurrence in occurrences(definition, 1, extension, self.settings, paused=False)
+            ]
+            write(self.database, self.connection, new)
+            cursors = [
+                (definition.name, extension.materialized_until, extension.refill_at)
+                for definition, extension in added
+            ]
+            move_cursors(self.database, self.connection, cursors)
+        return [
+            Effect("add", definition.name, None, definition, len(extension.occurrences), 0, 0)
+            for definition, extension in added
+        ]
 
     def _revise(self, change: Change, row: Row[Any], before: Definition | None) -> Revision:
         definition = change.definition
@@ -288,26 +307,29 @@ class _Run:
         busy = set(find(lock=False)).difference(ids)
         cancel(self.database, self.connection, ids, REMOVED)
         if not busy:
-            self._execute(_RETIRE, {"name": name})
+            now = self.database.moment(self.now)
+            self.connection.execute(text(_RETIRE), {"name": name, "now": now})
         return len(ids), len(busy)
 
     def _store(self, definition: Definition, revision: int, *, is_finished: bool = True) -> None:
         """Write the definition; one that is not finished counts as changed the next time too."""
-        self._execute(
-            _UPSERT,
-            {
-                "name": definition.name,
-                "source": definition.source,
-                "definition": definition.to_json(),
-                "fingerprint": definition.fingerprint if is_finished else "",
-                "timing_hash": definition.timing_hash,
-                "payload_hash": definition.payload_hash,
-                "revision": revision,
-                "tz": definition.tz,
-                "croniter_major": croniter_major(),
-                "description": definition.description,
-            },
-        )
+        row = self._row(definition, revision)
+        self.connection.execute(text(_UPSERT), row if is_finished else {**row, "fingerprint": ""})
+
+    def _row(self, definition: Definition, revision: int) -> dict[str, Any]:
+        return {
+            "name": definition.name,
+            "source": definition.source,
+            "definition": definition.to_json(),
+            "fingerprint": definition.fingerprint,
+            "timing_hash": definition.timing_hash,
+            "payload_hash": definition.payload_hash,
+            "revision": revision,
+            "tz": definition.tz,
+            "croniter_major": croniter_major(),
+            "description": definition.description,
+            "now": self.database.moment(self.now),
+        }
 
     def _write(
         self, definition: Definition, revision: int, extension: Extension, *, paused: bool
@@ -316,10 +338,6 @@ class _Run:
         write(self.database, self.connection, new)
         cursor = (definition.name, extension.materialized_until, extension.refill_at)
         move_cursors(self.database, self.connection, [cursor])
-
-    def _execute(self, statement: str, parameters: Mapping[str, Any]) -> None:
-        now = self.database.moment(self.now)
-        self.connection.execute(text(statement), {**parameters, "now": now})
 
     def _horizon(self, definition: Definition) -> Any:
         return definition.horizon or self.settings.horizon

@@ -274,14 +274,14 @@ def test_a_stored_definition_that_nobody_can_read_is_replaced(
 def test_a_file_that_the_database_refuses_does_not_stop_the_others(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = reconcile._Run._store
+    row = reconcile._Run._row
 
-    def refusing(self: Any, definition: Definition, *args: Any, **options: Any) -> None:
+    def refusing(self: Any, definition: Definition, revision: int) -> dict[str, Any]:
         if definition.name == "h":
             self.connection.execute(text("SELECT no_such_column FROM sched_schedules"))
-        store(self, definition, *args, **options)
+        return row(self, definition, revision)
 
-    monkeypatch.setattr(reconcile._Run, "_store", refusing)
+    monkeypatch.setattr(reconcile._Run, "_row", refusing)
     done = declare(database, HOURLY, OTHER)
     assert [effect.name for effect in done.effects] == ["other"]
     assert [fault.file for fault in done.refused] == ["a.py"]
