@@ -17,9 +17,10 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from heapq import merge
 from importlib.metadata import version
+from itertools import product
 
 from cronqueue.errors import DefinitionError
 from cronsched.cronfields import KINDS, Field, FieldKind, parse_field
@@ -57,16 +58,30 @@ class CronExpression:
     text: str
     fields: tuple[Field, ...]
     follows_clock: bool
-    # What croniter computes: their union is the expression.
-    canonical: tuple[str, ...]
+    # What croniter computes: their union are the days of the expression.
+    days: tuple[str, ...]
 
     def field(self, name: str) -> Field:
         return next(field for field in self.fields if field.kind.name == name)
 
     def times(self, start: datetime) -> Iterator[datetime]:
         """Naive wall-clock times from `start` on, inclusive; they end where the calendar does."""
-        streams = [_search(text, start) for text in self.canonical]
-        return _without_repeats(merge(*streams)) if len(streams) > 1 else streams[0]
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        streams = [_search(days, midnight) for days in self.days]
+        hours, minutes, seconds = (self._values(name) for name in ("hour", "minute", "second"))
+        for day in _without_repeats(merge(*streams)):
+            first = (start.hour, start.minute) if day == midnight else (0, 0)
+            for hour, minute in product(hours, minutes):
+                if (hour, minute) < first:
+                    continue
+                for second in seconds:
+                    time = day.replace(hour=hour, minute=minute, second=second)
+                    if time >= start:
+                        yield time
+
+    def _values(self, name: str) -> list[int]:
+        found = next((field.values for field in self.fields if field.kind.name == name), {0})
+        return sorted(found)
 
 
 def split_zone(text: object) -> tuple[str | None, str]:
@@ -86,17 +101,18 @@ def parse(text: str, hash_name: str | None = None) -> CronExpression:
         parse_field(word, kind, f"cron {text!r}, field {position} ({kind.name})", hash_name)
         for position, (word, kind) in enumerate(zip(words, kinds, strict=True), start=1)
     )
-    canonical = tuple(_canonical(fields))
-    if not canonical:
+    days = tuple(_days(fields))
+    if not days:
         day, month, weekday = words[-3:]
         raise DefinitionError(
             f"cron {text!r} never comes: no date has day {day!r}, month {month!r} and weekday {weekday!r}"
         )
     by_name = {field.kind.name: field for field in fields}
     follows_clock = by_name["minute"].follows_clock or by_name["hour"].follows_clock
-    return CronExpression(" ".join(text.split()), fields, follows_clock, canonical)
+    return CronExpression(" ".join(text.split()), fields, follows_clock, days)
 
 
+@cache
 def croniter_major() -> int:
     """The major release of croniter: a stored schedule notes which one computed it."""
     return int(version("croniter").partition(".")[0])
@@ -149,14 +165,13 @@ def _expand_nickname(words: list[str]) -> list[str]:
     raise DefinitionError(f"cron {' '.join(words)!r}: {hint}")
 
 
-def _canonical(fields: tuple[Field, ...]) -> Iterator[str]:
-    """The expression as croniter's own fields, in which nothing but lists of values is left.
+def _days(fields: tuple[Field, ...]) -> Iterator[str]:
+    """The days of the expression as croniter's own fields, in which nothing but lists of values is left.
 
+    Only its days: croniter takes as long for a minute as for a day, and times of a day are simply counted.
     What no date fits is left out here: croniter would walk through decades to find that out.
     """
-    *clock, day, month, weekday = fields
-    texts = [_values(field) for field in clock]
-    seconds, minute, hour = texts if len(texts) == 3 else ["0", *texts]
+    day, month, weekday = fields[-3:]
     days, weekdays = _parts(day), _parts(weekday)
     if day.starts_with_star or weekday.starts_with_star:
         pairs = [(d, w) for d in days for w in weekdays]
@@ -165,7 +180,7 @@ def _canonical(fields: tuple[Field, ...]) -> Iterator[str]:
     for day_part, weekday_part in pairs:
         if _has_a_date(day_part, month, weekday_part):
             days_text, weekdays_text = _day_text(day_part), _weekday_text(weekday_part)
-            yield f"{minute} {hour} {days_text} {_values(month)} {weekdays_text} {seconds}"
+            yield f"0 0 {days_text} {_values(month)} {weekdays_text}"
 
 
 def _parts(field: Field) -> list[Field]:
@@ -214,12 +229,12 @@ def _weekday_text(weekday: Field) -> str:
     return ",".join(counted) or _values(weekday)
 
 
-def _search(canonical: str, start: datetime) -> Iterator[datetime]:
+def _search(days: str, start: datetime) -> Iterator[datetime]:
     from croniter import CroniterBadDateError, croniter
 
-    # It answers strictly after the time it is given, to the second since the sixth field is always there.
+    # It answers strictly after the time it is given.
     search = croniter(
-        canonical,
+        days,
         start - timedelta(seconds=1),
         day_or=False,
         max_years_between_matches=LONGEST_PAUSE_YEARS,
