@@ -90,7 +90,8 @@ def backfill(
                 insert_jobs(database, connection, [each.job for each in new])
             else:
                 write_backfill(database, connection, new)
-            told = {"batch": plan.batch_id, "jobs": plan.count}
+            span = {"from": start.isoformat(), "to": end.isoformat()}
+            told = {"batch": plan.batch_id, "jobs": plan.count, **span}
             target = f"schedule {name}"
             record(database, connection, actor=actor, action="backfill", target=target, detail=told)
         return plan

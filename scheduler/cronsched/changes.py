@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from types import MappingProxyType
 from typing import Literal
 
 from cronqueue.imports import Fault
-from cronsched.definition import Definition
+from cronsched.definition import Definition, canonical_json
 from cronsched.manifest import Manifest
 
 # Fewer than this may all go at once; of more, half must stay.
 _FEW = 10
 
-Kind = Literal["add", "change", "revive", "remove"]
+# "tzdata": nobody has edited it, but its times are computed otherwise than they were.
+Kind = Literal["add", "change", "revive", "rename", "tzdata", "remove"]
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A schedule as the database has it."""
+    """A schedule as the database has it. `moved_by`: what would compute its times otherwise now."""
 
     name: str
     source: str
     fingerprint: str
     timing_hash: str
     is_active: bool
+    definition: Definition | None = None
+    moved_by: str | None = None
+    zone_mark: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,13 @@ class Change:
     name: str
     source: str
     definition: Definition | None = None
+    renamed_from: str | None = None
+    moved_by: str | None = None
+
+    @property
+    def stored_as(self) -> str:
+        """The name under which the schedule stands in the database so far."""
+        return self.renamed_from or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +78,90 @@ def compare(
     """
     faulty = manifest.faulty_sources
     declared = [each for each in manifest.schedules if each.source not in faulty]
-    refused = tuple(_of_the_api(declared, stored, manifest))
+    renames, doubtful = _renames(declared, stored, manifest)
+    refused = (*_of_the_api(declared, stored, manifest), *doubtful.values())
     changes = [
         change
         for definition in declared
+        if definition.name not in doubtful
         if (known := stored.get(definition.name)) is None or not _is_of_the_api(known)
-        if (change := _change(definition, known)) is not None
+        if (change := change_of(definition, known, renames)) is not None
     ]
-    removed = list(_removed(manifest, stored.values()))
+    changes += _recomputed_of_the_api(stored.values())
+    gone = {change.renamed_from for change in changes}
+    removed = [each for each in _removed(manifest, stored.values()) if each.name not in gone]
     reason = None if allow_removals else _reason_to_keep(manifest, stored, len(removed))
     if reason is not None and removed:
-        return Changes(tuple(changes), refused, tuple(each.name for each in removed), reason)
+        kept = tuple(each.name for each in removed)
+        return Changes(_in_order(changes), refused, kept, reason)
     changes += [Change("remove", each.name, each.source) for each in removed]
-    return Changes(tuple(sorted(changes, key=lambda change: change.name)), refused)
+    return Changes(_in_order(changes), refused)
 
 
-def _change(definition: Definition, known: Stored | None) -> Change | None:
+def change_of(
+    definition: Definition, known: Stored | None, renames: Mapping[str, str] = MappingProxyType({})
+) -> Change | None:
+    """What a declaration changes of the schedule of its name, if anything. `renames`: new names to old."""
+    name, source = definition.name, definition.source
+    if known is None and name in renames:
+        return Change("rename", name, source, definition, renamed_from=renames[name])
     if known is None:
-        return Change("add", definition.name, definition.source, definition)
+        return Change("add", name, source, definition)
     if not known.is_active:
-        return Change("revive", definition.name, definition.source, definition)
-    if known.fingerprint == definition.fingerprint and known.source == definition.source:
-        return None
-    return Change("change", definition.name, definition.source, definition)
+        return Change("revive", name, source, definition)
+    if known.fingerprint != definition.fingerprint or known.source != source:
+        return Change("change", name, source, definition, moved_by=known.moved_by)
+    if known.moved_by is not None:
+        return Change("tzdata", name, source, definition, moved_by=known.moved_by)
+    return None
+
+
+def fingerprint_of(stored: Mapping[str, Stored]) -> str:
+    """Equal as long as the stored schedules are: a saved plan is good for those only."""
+    told = [[each.name, each.source, each.fingerprint, each.is_active] for each in stored.values()]
+    return sha256(canonical_json(sorted(told)).encode()).hexdigest()
+
+
+def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:
+    return tuple(sorted(changes, key=lambda change: change.name))
+
+
+def _renames(
+    declared: Iterable[Definition], stored: Mapping[str, Stored], manifest: Manifest
+) -> tuple[dict[str, str], dict[str, Fault]]:
+    """New names with the old ones, and what is wrong with some.
+
+    A rename that was done once is done: `renamed_from` may stay in the file.
+    """
+    still = {each.name for each in manifest.schedules}
+    renames: dict[str, str] = {}
+    faults: dict[str, Fault] = {}
+    for each in declared:
+        old = each.renamed_from
+        known = None if old is None else stored.get(old)
+        if old is None or known is None or each.name in stored:
+            continue
+        if old in still:
+            why = "is declared still: take it away there, or leave renamed_from out"
+        elif _is_of_the_api(known):
+            why = "was made through the API, which goes on owning it"
+        elif old in renames.values():
+            why = "is renamed to another one already"
+        elif not manifest.complete:
+            why = "may be declared still in a file with a fault: mend that first"
+        else:
+            renames[each.name] = old
+            continue
+        faults[each.name] = manifest.fault_of(each, f"has renamed_from={old!r}, which {why}")
+    return renames, faults
+
+
+def _recomputed_of_the_api(stored: Iterable[Stored]) -> Iterable[Change]:
+    """No file declares them; what computes their times may have changed all the same."""
+    for each in stored:
+        if _is_of_the_api(each) and each.moved_by is not None and each.definition is not None:
+            definition = replace(each.definition, source=each.source)
+            yield Change("tzdata", each.name, each.source, definition, moved_by=each.moved_by)
 
 
 def _is_of_the_api(known: Stored) -> bool:

@@ -32,7 +32,8 @@ from cronsched.manifest import Manifest
 from cronsched.manifests import bring, in_force, let_go, look, place_of, still_in_force
 from cronsched.materializer import next_refill, top_up
 from cronsched.pausing import resume_due
-from cronsched.reconcile import Plan, apply
+from cronsched.plans import Plan
+from cronsched.reconcile import apply, plan
 
 log = logging.getLogger("cronsched.daemon")
 
@@ -47,11 +48,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
-    """What a daemon reads, and as whom."""
+    """What a daemon reads, and as whom. One that does not apply only says what has changed."""
 
     settings: Settings
     folder: Path
     name: str | None = None
+    applies: bool = True
 
 
 class Daemon:
@@ -75,6 +77,7 @@ class Daemon:
         self._look_at = self._pass_at = self._heartbeat_at = float("-inf")
         self._pause = 0.0
         self._is_follower = False
+        self._pending: str | None = None
         self._warned_of: set[Path] = set()
 
     def run(self) -> int:
@@ -131,6 +134,9 @@ class Daemon:
             log.error("%s", fault)
         if manifest.faults:
             log.error("what the faulty files declare stays as it was; nothing is removed")
+        if not self._options.applies:
+            self._say_what_is_pending(manifest)
+            return None
         if manifest.complete:
             self._held, self._loaded_under = manifest, loaded_under
         return self._apply(manifest)
@@ -161,6 +167,7 @@ class Daemon:
             self._database,
             manifest,
             self._settings,
+            actor=self._name,
             may_go_on=still_in_force(self._database, expected),
         )
         self._is_follower = False
@@ -259,6 +266,14 @@ class Daemon:
         heartbeat(self._database, [presence])
         self._look_who_is_in_force(now)
         self._heartbeat_at = now + HEARTBEAT_PERIOD
+
+    def _say_what_is_pending(self, manifest: Manifest) -> None:
+        """Once for each content of the files."""
+        found = plan(self._database, manifest, self._settings)
+        if found.effects and self._pending != manifest.hash:
+            names = ", ".join(effect.name for effect in found.effects)
+            log.warning("changes wait for `sched apply`: %s", names)
+        self._pending = manifest.hash if found.effects else None
 
     def _load_again(self, now: float) -> None:
         self._reload = False  # before the files are read, so that a HUP meanwhile counts

@@ -74,6 +74,15 @@ def write(database: Database, connection: Connection, new: Sequence[NewOccurrenc
     return sum(_write(database, connection, chunk) for chunk in chunks(new))
 
 
+def find_decisions(
+    database: Database, connection: Connection, names: Iterable[str]
+) -> dict[Key, Row[Any]]:
+    """What operators have decided about single occurrences of these schedules."""
+    parameters = {"names": json.dumps(sorted(names))}
+    rows = connection.execute(bound(database, _OVERRIDES, "planned_for", "run_at"), parameters)
+    return {(row.schedule, row.planned_for): row for row in rows}
+
+
 def write_backfill(
     database: Database, connection: Connection, new: Sequence[NewOccurrence]
 ) -> None:
@@ -164,9 +173,8 @@ def _as_decided(
     database: Database, connection: Connection, by_key: Mapping[Key, NewOccurrence]
 ) -> dict[Key, NewOccurrence]:
     """With what operators have decided about single occurrences; those to be skipped get their verdict."""
-    names = {"names": json.dumps(sorted({schedule for schedule, _ in by_key}))}
-    rows = connection.execute(bound(database, _OVERRIDES, "planned_for", "run_at"), names)
-    decided = {key: row for row in rows if (key := (row.schedule, row.planned_for)) in by_key}
+    found = find_decisions(database, connection, {schedule for schedule, _ in by_key})
+    decided = {key: row for key, row in found.items() if key in by_key}
     skipped = [by_key[key] for key, row in decided.items() if row.action == "skip"]
     if skipped:
         shape = table_of(database, _KEYS)

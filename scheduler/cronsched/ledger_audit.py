@@ -12,7 +12,7 @@ in force. What stands in the ledger, and what its jobs say, is held against that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, text
 
 from cronqueue.columns import Instant
 from cronqueue.database import Database
+from cronsched.acts import Acts, read_acts
 from cronsched.definition import Definition
 
 # Verdicts of occurrences that a plan or an operator has taken out of what is promised.
@@ -64,9 +65,12 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
         stored = _stored(connection, span)
         revisions = _revisions(connection)
         promised = _promised(revisions, start, end)
+        foreseen = _foreseen(revisions, stored)
         counted = _counted(connection, span)
+        acts = read_acts(connection)
         findings = [
-            *_compare(promised, stored, counted, revisions),
+            *_compare(promised | foreseen, stored, acts, revisions),
+            *_missing(promised, stored, counted),
             *_doubled(connection, span),
         ]
     findings.sort(key=lambda found: (found.schedule, found.planned_for, found.kind))
@@ -75,14 +79,39 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
 
 Key = tuple[str, datetime]
 
+
+@dataclass(frozen=True, slots=True)
+class _Revision:
+    """A schedule's times, and how far they are written: to `last`."""
+
+    schedule: str
+    definition: Definition
+    valid_from: datetime
+    valid_until: datetime | None
+    last: datetime
+
+    @property
+    def first(self) -> datetime:
+        return self.valid_from.replace(microsecond=0) + _SECOND
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Its instants in [start, end), as far as it had come into force."""
+        return self.definition.occurrences(max(start, self.first), end)
+
+    def has(self, instant: datetime) -> bool:
+        """Whether the times of the definition hold it, in force or not."""
+        return next(self.definition.occurrences(instant, instant + _SECOND), None) == instant
+
+
 _REVISIONS = text("""
 SELECT r.schedule, r.definition, r.valid_from, r.valid_until, s.materialized_until
 FROM sched_revisions r JOIN sched_schedules s ON s.name = r.schedule
 ORDER BY r.schedule, r.revision
 """).columns(valid_from=Instant(), valid_until=Instant(), materialized_until=Instant())
 _STORED = text("""
-SELECT o.schedule, o.planned_for, o.verdict, o.job_id, j.state, j.origin, j.pinned
+SELECT o.schedule, o.planned_for, o.verdict, o.job_id, j.state, j.origin, j.pinned, v.action
 FROM sched_occurrences o LEFT JOIN sched_jobs j ON j.id = o.job_id
+LEFT JOIN sched_overrides v ON v.schedule = o.schedule AND v.planned_for = o.planned_for
 WHERE o.planned_for >= :start AND o.planned_for < :end
 """).columns(planned_for=Instant())
 _RANGES = text("""
@@ -96,44 +125,39 @@ GROUP BY schedule, planned_for HAVING COUNT(*) > 1
 """).columns(planned_for=Instant())
 
 
-@dataclass(frozen=True, slots=True)
-class _Revision:
-    """A definition, and the last moment to which it was written out while it was in force."""
-
-    definition: Definition
-    valid_from: datetime
-    last: datetime
-
-    def instants(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """What it promised in [start, end): from the moment after it came into force."""
-        first = max(start, self.valid_from.replace(microsecond=0) + _SECOND)
-        for instant in self.definition.occurrences(first, min(end, self.last + _SECOND)):
-            if instant <= self.last:
-                yield instant
-
-    def has(self, instant: datetime) -> bool:
-        """Whether the times of the definition hold it, in force or not."""
-        return next(self.definition.occurrences(instant, instant + _SECOND), None) == instant
+def _revisions(connection: Connection) -> list[_Revision]:
+    return [
+        _Revision(
+            row.schedule,
+            Definition.from_json(row.definition),
+            row.valid_from,
+            row.valid_until,
+            min(row.valid_until or row.materialized_until, row.materialized_until),
+        )
+        for row in connection.execute(_REVISIONS)
+    ]
 
 
-def _revisions(connection: Connection) -> dict[str, list[_Revision]]:
-    """By schedule."""
-    found: dict[str, list[_Revision]] = {}
-    for row in connection.execute(_REVISIONS):
-        last = min(row.valid_until or row.materialized_until, row.materialized_until)
-        made = _Revision(Definition.from_json(row.definition), row.valid_from, last)
-        found.setdefault(row.schedule, []).append(made)
-    return found
-
-
-def _promised(
-    revisions: Mapping[str, Sequence[_Revision]], start: datetime, end: datetime
-) -> set[Key]:
+def _promised(revisions: list[_Revision], start: datetime, end: datetime) -> set[Key]:
+    """The instants of each revision, from the moment after it came into force to its last."""
     return {
-        (schedule, instant)
-        for schedule, of_one in revisions.items()
-        for revision in of_one
-        for instant in revision.instants(start, end)
+        (each.schedule, instant)
+        for each in revisions
+        for instant in each.between(start, min(end, each.last + _SECOND))
+        if instant <= each.last
+    }
+
+
+def _foreseen(revisions: list[_Revision], stored: dict[Key, Any]) -> set[Key]:
+    """What the times in force yield beyond what is promised: a longer horizon has written it once."""
+    latest: dict[str, datetime] = {}
+    for schedule, planned_for in stored:
+        latest[schedule] = max(latest.get(schedule, planned_for), planned_for)
+    return {
+        (each.schedule, instant)
+        for each in revisions
+        if each.valid_until is None and each.schedule in latest
+        for instant in each.between(each.last, latest[each.schedule] + _SECOND)
     }
 
 
@@ -146,24 +170,29 @@ def _counted(connection: Connection, span: dict[str, Any]) -> list[Any]:
     return list(connection.execute(_RANGES, span))
 
 
-def _compare(
-    promised: set[Key],
-    stored: dict[Key, Any],
-    counted: list[Any],
-    revisions: Mapping[str, Sequence[_Revision]],
-) -> Iterator[Finding]:
+def _missing(promised: set[Key], stored: dict[Key, Any], counted: list[Any]) -> Iterator[Finding]:
     for schedule, planned_for in promised - stored.keys():
         if not any(
             each.schedule == schedule and each.starts_at <= planned_for < each.ends_at
             for each in counted
         ):
             yield Finding("missing", schedule, planned_for, "promised, and stands nowhere")
+
+
+def _compare(
+    allowed: set[Key], stored: dict[Key, Any], acts: Acts, revisions: list[_Revision]
+) -> Iterator[Finding]:
     for key, row in stored.items():
         if row.state is None and row.verdict is None:
             yield Finding("lost", *key, f"job {row.job_id} was deleted behind the ledger's back")
         elif detail := _contradiction(row):
             yield Finding("contradicted", *key, detail)
-        elif key not in promised and not (_is_taken_back(row) or _was_decided_on(row, revisions)):
+        elif not (
+            key in allowed
+            or _is_taken_back(row)
+            or acts.reach(*key, row.job_id)
+            or _was_decided_on(row, revisions)
+        ):
             yield Finding("unpromised", *key, f"no revision promised it; it is {_verdict(row)}")
 
 
@@ -177,14 +206,15 @@ def _contradiction(row: Any) -> str | None:
 
 
 def _is_taken_back(row: Any) -> bool:
-    """Whether somebody has decided on it: a plan, an operator, a backfill."""
-    return _verdict(row).startswith(TAKEN_BACK) or bool(row.pinned) or row.origin == "backfill"
+    """Whether a plan or an operator has decided on it, as far as its rows tell."""
+    by_hand = row.pinned or row.origin == "backfill" or row.action is not None
+    return bool(by_hand) or _verdict(row).startswith(TAKEN_BACK)
 
 
-def _was_decided_on(row: Any, revisions: Mapping[str, Sequence[_Revision]]) -> bool:
+def _was_decided_on(row: Any, revisions: list[_Revision]) -> bool:
     """Whether the job that said so may have been pruned: the schedule has, or had, this instant."""
     return row.state is None and any(
-        each.has(row.planned_for) for each in revisions.get(row.schedule, ())
+        each.schedule == row.schedule and each.has(row.planned_for) for each in revisions
     )
 
 

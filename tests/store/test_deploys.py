@@ -272,15 +272,15 @@ def test_an_older_daemon_that_is_still_applying_goes_no_further(
 ) -> None:
     old = files("v3")
     bring(database, brought("old", "v3"), TAKEOVER)
-    applying, attempting = reconcile._apply_source, reconcile._attempt
+    applying, attempting = reconcile.carry_out, reconcile._Run.apply_source
     coming: list[Future[Decision]] = []
 
-    def overtaken(*args: Any) -> Any:
+    def overtaken(*args: Any, **options: Any) -> Any:
         """The newer files come while the first of the older ones is applied, and wait for it."""
         coming.append(threads.submit(bring, database, brought("new", "v4"), TAKEOVER))
         if database.is_postgresql:
             eventually(lambda: coming[0].done() or query(database, WAITING))
-        done = applying(*args)
+        done = applying(*args, **options)
         assert not coming[0].done()
         return done
 
@@ -289,8 +289,8 @@ def test_an_older_daemon_that_is_still_applying_goes_no_further(
         assert coming[0].result(60).applies
         return done
 
-    monkeypatch.setattr(reconcile, "_apply_source", overtaken)
-    monkeypatch.setattr(reconcile, "_attempt", attempt)
+    monkeypatch.setattr(reconcile, "carry_out", overtaken)
+    monkeypatch.setattr(reconcile._Run, "apply_source", attempt)
     with ThreadPoolExecutor(1) as threads:
         done = apply(database, old, SETTINGS, may_go_on=still_in_force(database, old.hash))
     assert ([effect.name for effect in done.effects], done.was_overtaken) == (["tick"], True)

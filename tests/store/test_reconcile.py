@@ -15,12 +15,14 @@ from sqlalchemy import text
 from cronqueue.database import Database
 from cronqueue.imports import Fault
 from cronqueue.settings import Settings
-from cronsched import reconcile
+from cronsched import applying, reconcile
+from cronsched.applying import Applying
 from cronsched.definition import Definition, Unloaded
 from cronsched.ledger_changes import read_written
 from cronsched.manifest import Manifest, SourceFile, make_manifest
 from cronsched.materializer import top_up
-from cronsched.reconcile import Plan, apply, plan
+from cronsched.plans import Plan
+from cronsched.reconcile import apply, plan
 from cronsched.schedule_queries import list_schedules
 from cronsched.triggers import Cron, Every
 from job_rows import NOW, execute, opened, pass_time, query
@@ -274,14 +276,14 @@ def test_a_stored_definition_that_nobody_can_read_is_replaced(
 def test_a_file_that_the_database_refuses_does_not_stop_the_others(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = reconcile._Run._row
+    row = Applying._row
 
     def refusing(self: Any, definition: Definition, revision: int) -> dict[str, Any]:
         if definition.name == "h":
             self.connection.execute(text("SELECT no_such_column FROM sched_schedules"))
         return row(self, definition, revision)
 
-    monkeypatch.setattr(reconcile._Run, "_row", refusing)
+    monkeypatch.setattr(Applying, "_row", refusing)
     done = declare(database, HOURLY, OTHER)
     assert [effect.name for effect in done.effects] == ["other"]
     assert [fault.file for fault in done.refused] == ["a.py"]
@@ -343,7 +345,7 @@ def test_two_daemons_that_apply_the_same_change_at_once_do_it_once(
 ) -> None:
     declare(database, HOURLY)
     first_reads, second_waits = threading.Event(), threading.Event()
-    read, apply_source = read_written, reconcile._apply_source
+    read, apply_source = read_written, reconcile._Run._apply_source
     entered = []
 
     def stopping(*args: Any, **options: Any) -> Any:
@@ -359,8 +361,8 @@ def test_two_daemons_that_apply_the_same_change_at_once_do_it_once(
             second_waits.set()
         return apply_source(*args)
 
-    monkeypatch.setattr(reconcile, "read_written", stopping)
-    monkeypatch.setattr(reconcile, "_apply_source", entering)
+    monkeypatch.setattr(applying, "read_written", stopping)
+    monkeypatch.setattr(reconcile._Run, "_apply_source", entering)
     with ThreadPoolExecutor(2) as threads:
         one = threads.submit(declare, database, HALF_PAST)
         assert first_reads.wait(60)
@@ -386,7 +388,7 @@ def test_a_schedule_that_is_being_changed_is_not_topped_up_meanwhile(
         assert goes_on.wait(60)
         return read(*args, **options)
 
-    monkeypatch.setattr(reconcile, "read_written", stopping)
+    monkeypatch.setattr(applying, "read_written", stopping)
     with ThreadPoolExecutor(1) as threads:
         changing = threads.submit(declare, postgresql, HALF_PAST, OTHER)
         assert reads.wait(60)

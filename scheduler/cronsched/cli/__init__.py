@@ -23,6 +23,7 @@ COMMANDS = {
         "schedules", "List, show, pause, trigger, backfill schedules; explain expressions"
     ),
     "plan": Lazy("plan", "What the schedule files would change"),
+    "apply": Lazy("apply", "Bring the database to what the schedule files declare"),
     "queues": Lazy("queues", "List, pause, resume queues"),
     "workers": Lazy("workers", "List workers and daemons"),
     "stats": Lazy("stats", "The whole at a glance"),

@@ -22,11 +22,20 @@ from cronsched.cli.worker import set_up_logging
 )
 @click.option("--once", is_flag=True, help="Load, apply, write, exit.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, exit.")
+@click.option(
+    "--no-apply", is_flag=True, help="Write on only; `sched apply` carries out what has changed."
+)
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
 @click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
 def command(
-    state: State, once: bool, dry_run: bool, name: str | None, of_up: bool, **flags: Any
+    state: State,
+    once: bool,
+    dry_run: bool,
+    no_apply: bool,
+    name: str | None,
+    of_up: bool,
+    **flags: Any,
 ) -> int:
     """Write the schedules' occurrences ahead, apply changed files.
 
@@ -44,7 +53,7 @@ def command(
     if not of_up:  # which has said it
         log.info("database %s", shown(database.url))
     folder = loaded.folder / loaded.settings.schedules
-    daemon = Daemon(database, DaemonOptions(loaded.settings, folder, name))
+    daemon = Daemon(database, DaemonOptions(loaded.settings, folder, name, applies=not no_apply))
     if dry_run:
         found = plan(database, daemon.load(), loaded.settings)
         print_plan(state, found, database.server_now())

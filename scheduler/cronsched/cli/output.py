@@ -25,9 +25,12 @@ _PIPE_WIDTH = 400
 
 def print_json(data: Any) -> None:
     """The document that --json promises."""
-    click.echo(
-        json.dumps({"format_version": FORMAT_VERSION, "data": plain(data)}, ensure_ascii=False)
-    )
+    click.echo(json.dumps(versioned(data), ensure_ascii=False))
+
+
+def versioned(data: Any) -> dict[str, Any]:
+    """The document as plain values."""
+    return {"format_version": FORMAT_VERSION, "data": plain(data)}
 
 
 def print_done(state: State, words: str, data: Any) -> None:

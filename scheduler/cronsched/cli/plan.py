@@ -2,51 +2,73 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import FAILED, PENDING, Exit, clean, say
-from cronsched.cli.output import counted, print_json, show, show_time
+from cronsched.cli.output import counted, print_json, show, show_time, versioned
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from cronsched.reconcile import Effect, Plan
+    from cronsched.definition import Definition
+    from cronsched.manifest import Manifest
+    from cronsched.plans import Effect, Plan
 
-_SIGNS = {"add": "+", "change": "~", "revive": "+", "remove": "-"}
-_COLOURS = {"add": "green", "change": "yellow", "revive": "green", "remove": "red"}
+_SIGNS = {"add": "+", "revive": "+", "change": "~", "rename": "~", "tzdata": "!", "remove": "-"}
+_COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "magenta", "?": "cyan"}
 # What a change of a definition is about, in words; where a schedule stands does not matter.
-_UNTOLD = ("trigger", "source", "line")
+_UNTOLD = ("trigger", "name", "source", "line", "renamed_from")
+# So many coming runs are shown.
+_NEXT = 2
 
 
 @click.command("plan", cls=SchedCommand)
 @click.option("--exit-code", is_flag=True, help="Exit with 3 when something would change.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the plan for `sched apply FILE`.",
+)
 @pass_state
-def command(state: State, exit_code: bool) -> None:
+def command(state: State, exit_code: bool, out: Path | None) -> None:
     """Compare the schedule files with the database; changes no schedule."""
-    from cronsched.daemon import Daemon, DaemonOptions
     from cronsched.reconcile import plan
 
-    loaded = state.loaded
-    database, settings = state.open(), loaded.settings
-    daemon = Daemon(database, DaemonOptions(settings, loaded.folder / settings.schedules))
-    found = plan(database, daemon.load(), settings)
-    print_plan(state, found, database.server_now())
+    database = state.open()
+    found = plan(database, load_manifest(state), state.loaded.settings)
+    now = database.server_now()
+    print_plan(state, found, now)
+    if out is not None:
+        out.write_text(json.dumps(versioned(_as_data(state, found, now))) + "\n")
     if found.faults:
         raise Exit(FAILED)
     if exit_code and not found.is_empty:
         raise Exit(PENDING)
 
 
-def print_plan(state: State, found: Plan, now: datetime) -> None:
-    """The plan for people, or as JSON."""
+def load_manifest(state: State) -> Manifest:
+    """What the files declare, loaded in a fresh process."""
+    from cronsched.daemon import Daemon, DaemonOptions
+
+    loaded = state.loaded
+    options = DaemonOptions(loaded.settings, loaded.folder / loaded.settings.schedules)
+    return Daemon(state.open(), options).load()
+
+
+def print_plan(state: State, found: Plan, now: datetime, *, done: bool = False) -> None:
+    """The plan for people, or as JSON; `done`: it has been carried out."""
     if state.as_json:
         print_json(_as_data(state, found, now))
     else:
-        _print_words(state, found, now)
+        _print_words(state, found, now, done=done)
     for fault in found.faults:
         say(str(fault))
     if found.changes.kept:
@@ -59,49 +81,96 @@ def _as_data(state: State, found: Plan, now: datetime) -> dict[str, Any]:
         {
             "kind": effect.kind,
             "name": effect.name,
-            "source": (effect.after or effect.before).source,  # type: ignore[union-attr]
+            "renamed_from": effect.renamed_from,
+            "because": effect.because,
+            "source": _source(effect),
             "words": None if effect.after is None else effect.after.trigger.describe(),
-            "next": _next_run(effect, now),
+            "next": next(iter(_next_runs(effect.after, now)), None),
             "changed": _differences(state, effect),
             "added": effect.added,
             "kept": effect.kept,
+            "moved": effect.moved,
             "cancelled": effect.cancelled,
+            "rows": effect.rows,
         }
         for effect in found.effects
     ]
     faults = [
         {"file": fault.file, "line": fault.line, "message": fault.message} for fault in found.faults
     ]
-    return {"changes": changes, "faults": faults, "not_removed": found.changes.kept}
+    return {
+        "changes": changes,
+        "warnings": found.lints,
+        "faults": faults,
+        "not_removed": found.changes.kept,
+        "store": found.store,
+        "manifest": found.manifest.hash,
+    }
 
 
-def _print_words(state: State, found: Plan, now: datetime) -> None:
+def _source(effect: Effect) -> str | None:
+    definition = effect.after or effect.before
+    return None if definition is None else definition.source
+
+
+def _print_words(state: State, found: Plan, now: datetime, *, done: bool) -> None:
     files, declared = len(found.manifest.sources), len(found.manifest.schedules)
     folder = state.loaded.settings.schedules
     click.echo(f"{folder}: {counted(files, 'file')}, {counted(declared, 'schedule')}")
-    width = max((len(effect.name) for effect in found.effects), default=0)
+    told = [*(each.name for each in found.effects), *(each.schedule for each in found.lints)]
+    width = max(map(len, told), default=0)
     for effect in found.effects:
-        sign = click.style(_SIGNS[effect.kind], fg=_COLOURS[effect.kind])
-        first, *more = _lines(state, effect, now)
-        click.echo(f"{sign} {clean(effect.name).ljust(width)}  {clean(first)}")
-        for line in more:
-            click.echo(f"  {' ' * width}  {clean(line)}")
-    click.echo(_summary(found) if found.effects else "Nothing would change.")
+        _print_lines(_SIGNS[effect.kind], effect.name, width, list(_lines(state, effect, now)))
+    for lint in found.lints:
+        _print_lines("?", lint.schedule, width, [lint.message])
+    click.echo(_summary(found, done=done))
 
 
-def _lines(state: State, effect: Effect, now: datetime) -> list[str]:
+def _print_lines(sign: str, name: str, width: int, lines: list[str]) -> None:
+    first, *more = lines or [""]
+    coloured = click.style(sign, fg=_COLOURS[sign])
+    click.echo(f"{coloured} {clean(name).ljust(width)}  {clean(first)}".rstrip())
+    for line in more:
+        click.echo(f"  {' ' * width}  {clean(line)}")
+
+
+def _lines(state: State, effect: Effect, now: datetime) -> Iterator[str]:
     """What becomes of one schedule."""
     if effect.after is None:
-        return [f"{effect.cancelled} future jobs cancelled, history kept"]
-    lines = [f"{name} {value}" for name, value in _differences(state, effect).items()]
-    if effect.kind != "change":
-        lines = [effect.after.trigger.describe()]
-    first = _next_run(effect, now)
-    if first is not None:
-        lines.append(f"next {show_time(state, first)}")
-    counts = {"written": effect.added, "cancelled": effect.cancelled, "kept": effect.kept}
-    jobs = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return [*lines, f"jobs {jobs}"] if jobs else lines
+        yield f"rows {effect.cancelled} cancelled, history kept"
+        return
+    if effect.renamed_from is not None:
+        yield f"name {effect.renamed_from} -> {effect.name}, history moves along"
+    if effect.because is not None:
+        yield f"times {effect.because}"
+    if effect.kind in ("add", "revive"):
+        yield effect.after.trigger.describe()
+    for name, value in _differences(state, effect).items():
+        yield f"{name} {value}"
+    yield from _coming(state, effect, now)
+    counts = {
+        "written": effect.added,
+        "moved": effect.moved,
+        "cancelled": effect.cancelled,
+        "kept": effect.kept - effect.moved,
+        "busy": effect.busy,
+    }
+    rows = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    if rows:
+        yield f"rows {rows}"
+
+
+def _coming(state: State, effect: Effect, now: datetime) -> Iterator[str]:
+    """The next runs, and which they were where others come now."""
+    before, after = _next_runs(effect.before, now), _next_runs(effect.after, now)
+    if effect.kind != "revive" and before and before != after:
+        yield f"next {_times(state, before)} -> {_times(state, after)}"
+    elif after:
+        yield f"next {show_time(state, after[0])}"
+
+
+def _times(state: State, moments: list[datetime]) -> str:
+    return ", ".join(show_time(state, each).partition(" (")[0] for each in moments) or "never"
 
 
 def _differences(state: State, effect: Effect) -> dict[str, str]:
@@ -119,21 +188,32 @@ def _differences(state: State, effect: Effect) -> dict[str, str]:
     return found
 
 
-def _next_run(effect: Effect, now: datetime) -> datetime | None:
+def _next_runs(definition: Definition | None, now: datetime) -> list[datetime]:
     from cronsched.planner import upcoming
     from cronsched.triggers import OpaqueTrigger
 
-    if effect.after is None:
-        return None
+    if definition is None:
+        return []
     try:
-        return next((each.run_at for each in upcoming(effect.after, now, 1)), None)
+        return [each.run_at for each in upcoming(definition, now, _NEXT)]
     except OpaqueTrigger:  # only the process that loads its file can tell
-        return None
+        return []
 
 
-def _summary(found: Plan) -> str:
-    counts = {kind: sum(each.kind == kind for each in found.effects) for kind in _SIGNS}
-    return (
-        f"Plan: {counts['add'] + counts['revive']} to add, {counts['change']} to change,"
-        f" {counts['remove']} to remove. `sched daemon` does it."
-    )
+def _summary(found: Plan, *, done: bool) -> str:
+    counts = dict.fromkeys("+~-!", 0)
+    for effect in found.effects:
+        counts[_SIGNS[effect.kind]] += 1
+    warnings = f"{counted(len(found.lints), 'warning')}" if found.lints else ""
+    if not found.effects:
+        said = "Nothing has changed" if done else "Nothing would change"
+        return f"{said}, {warnings}." if warnings else f"{said}."
+    words = ("added", "changed", "removed") if done else ("to add", "to change", "to remove")
+    told = [f"{counts[sign]} {word}" for sign, word in zip("+~-", words, strict=True)]
+    if counts["!"]:
+        told.append(f"{counts['!']} moved by a library")
+    if warnings:
+        told.append(warnings)
+    if done:
+        return f"Done: {', '.join(told)}."
+    return f"Plan: {', '.join(told)}. `sched apply` or the daemon does it."

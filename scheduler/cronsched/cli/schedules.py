@@ -153,6 +153,21 @@ def history(state: State, name: str, limit: int) -> None:
     )
 
 
+@command.command()
+@click.argument("name")
+@pass_state
+def revisions(state: State, name: str) -> None:
+    """The times that a schedule has had, and from when until when, the newest first."""
+    from cronsched.revisions import list_revisions
+
+    print_list(
+        state,
+        list_revisions(state.open(), name),
+        ("REVISION", "KIND", "FROM", "UNTIL", "WHEN"),
+        lambda each: (each.revision, each.kind, each.valid_from, each.valid_until, each.words),
+    )
+
+
 @command.command("next")
 @click.argument("name")
 @click.option("-n", "count", type=click.IntRange(1, 10_000), default=10, show_default=True)
