@@ -154,6 +154,9 @@ class Settings:
     keep_finished_count: int = _setting(
         1_000_000, _whole(0), "how many ended jobs are kept at most"
     )
+    keep_occurrences: timedelta = _setting(
+        timedelta(days=90), _positive_duration, "how long the ledger keeps each occurrence"
+    )
     lease: timedelta = _setting(
         timedelta(seconds=30), _lease, "how soon a dead worker's jobs go to others"
     )

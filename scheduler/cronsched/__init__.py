@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cronsched.declare import (
+        after,
         at_times,
         calendar,
         calendar_every,
@@ -23,17 +24,25 @@ if TYPE_CHECKING:
         union,
         weekly,
     )
+    from cronsched.dynamic import add_schedule, get_schedule, list_schedules, remove_schedule
+
+_OF_DYNAMIC = ("add_schedule", "get_schedule", "list_schedules", "remove_schedule")
 
 __all__ = [
+    "add_schedule",
+    "after",
     "at_times",
     "calendar",
     "calendar_every",
     "cron",
     "daily",
     "every",
+    "get_schedule",
     "hourly",
+    "list_schedules",
     "monthly",
     "on",
+    "remove_schedule",
     "schedule",
     "union",
     "weekly",
@@ -44,6 +53,10 @@ def __getattr__(name: str) -> Any:
     """Import on first use: `sched --help` is in this package too, and needs none of it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _OF_DYNAMIC:
+        from cronsched import dynamic
+
+        return getattr(dynamic, name)
     from cronsched import declare
 
     return getattr(declare, name)

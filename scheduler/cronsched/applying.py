@@ -201,7 +201,13 @@ class Applying:
         row = self.rows.get(change.stored_as)
         due = self._owed(change, before)
         to_come = [each for each in known.written if each.planned_for > self.now]
-        revision = revise(after, to_come, self.now, after.horizon or self.settings.horizon)
+        revision = revise(
+            after,
+            to_come,
+            self.now,
+            after.horizon or self.settings.horizon,
+            is_retimed=_is_retimed(change, after, row),
+        )
         rows = [*known.added((*due, *revision.add)), *_kept(revision), *_cancelled(revision)]
         if not self.dry:
             paused = row is not None and is_paused(row, self.now)
@@ -404,6 +410,13 @@ def readable(row: Row[Any]) -> Definition | None:
     except Exception as error:  # anything may have been written there by hand
         log.warning("schedule %s: what is stored of it cannot be read: %s", row.name, error)
         return None
+
+
+def _is_retimed(change: Change, after: Definition, row: Row[Any] | None) -> bool:
+    """Whether its times are others from now on, and not only what it runs or how."""
+    if row is None or row.state != "active":
+        return True
+    return row.timing_hash != after.timing_hash or change.moved_by is not None
 
 
 def _kept(revision: Revision) -> Iterable[RowChange]:

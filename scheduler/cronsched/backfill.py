@@ -26,6 +26,7 @@ from cronqueue.settings import Settings
 from cronsched.definition import Definition
 from cronsched.ledger import NewOccurrence, new_job, write_backfill
 from cronsched.planner import Planned
+from cronsched.retention import is_counted, read_counted
 from cronsched.timezones import utc_offset
 
 MOST = 10_000
@@ -83,6 +84,9 @@ def backfill(
         definition = Definition.from_json(row.definition)
         instants = list(_instants(definition, start, min(end, now), options.limit))
         verdicts = {} if options.force else _verdicts(database, connection, name, start, end)
+        if not options.force:
+            counted = read_counted(database, connection, start, end)
+            verdicts |= {each: "counted" for each in instants if is_counted(counted, name, each)}
         plan = _plan(instants, verdicts, options)
         if not dry_run and plan.count:
             new = _new(definition, row.revision, plan, now, settings, options)

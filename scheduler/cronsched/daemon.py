@@ -26,6 +26,7 @@ from cronqueue.database import Database, is_outage, read_now
 from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
+from cronsched.chains import continue_chains
 from cronsched.deploys import Brought, Contact, Decision
 from cronsched.loader import load_in_child, writable_by_others
 from cronsched.manifest import Manifest
@@ -34,6 +35,7 @@ from cronsched.materializer import next_refill, top_up
 from cronsched.pausing import resume_due
 from cronsched.plans import Plan
 from cronsched.reconcile import apply, plan
+from cronsched.retention import BATCH, forget_retired, prune_ledger
 
 log = logging.getLogger("cronsched.daemon")
 
@@ -41,6 +43,9 @@ log = logging.getLogger("cronsched.daemon")
 PASS_PERIOD = 5.0
 HEARTBEAT_PERIOD = 5.0
 LOOK_PERIOD = 1.0
+PRUNE_PERIOD = 60.0
+# Between two batches.
+PRUNE_PAUSE = 0.1
 # A file that is being written is left alone until it has been quiet for this long.
 SETTLE = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
@@ -74,7 +79,7 @@ class Daemon:
         self._contact: Contact | None = None
         self._seen: Any = None
         self._changed_at: float | None = None
-        self._look_at = self._pass_at = self._heartbeat_at = float("-inf")
+        self._look_at = self._pass_at = self._heartbeat_at = self._prune_at = float("-inf")
         self._pause = 0.0
         self._is_follower = False
         self._pending: str | None = None
@@ -98,6 +103,7 @@ class Daemon:
         resume_due(self._database)
         top_up(self._database, self._settings)
         done = self.load_and_apply()
+        continue_chains(self._database)
         self._database.dispose()
         return 1 if done is not None and done.faults else 0
 
@@ -121,6 +127,8 @@ class Daemon:
         self._watch(now)
         if self._reload:
             self._load_again(now)
+        if now >= self._prune_at:
+            self._prune(now)
 
     def load_and_apply(self) -> Plan | None:
         """Load the files in a fresh process and apply them; None when other files are in force."""
@@ -243,7 +251,7 @@ class Daemon:
                 log.error("a turn failed, next try in %.1f s", self._pause, exc_info=error)
             return self._pause
         self._pause = 0.0
-        due = min(self._look_at, self._pass_at, self._heartbeat_at)
+        due = min(self._look_at, self._pass_at, self._heartbeat_at, self._prune_at)
         return max(due - time.monotonic(), 0.0)
 
     def _warn_of_others(self) -> None:
@@ -303,7 +311,16 @@ class Daemon:
             log.error("%s", fault)
         if done.jobs:
             log.info("wrote %d jobs of %d schedules", done.jobs, done.schedules)
+        continue_chains(self._database)
         self._pass_at = now + self._until_refill()
+
+    def _prune(self, now: float) -> None:
+        """Count a batch of what the ledger has kept long enough, and the next soon, until none is left."""
+        if prune_ledger(self._database, self._settings) >= BATCH:
+            self._prune_at = now + PRUNE_PAUSE
+            return
+        forget_retired(self._database)
+        self._prune_at = now + PRUNE_PERIOD
 
     def _until_refill(self) -> float:
         due = next_refill(self._database)

@@ -23,9 +23,10 @@ from cronsched.clocktimes import Binding, Rule
 from cronsched.collecting import calling_place
 from cronsched.options import ScheduleOptions
 from cronsched.timing import Timing, report_fault
-from cronsched.triggers import EPOCH, Every, Once, Trigger, check_aware
+from cronsched.triggers import EPOCH, After, Every, Once, Trigger, check_aware
 
 __all__ = [
+    "after",
     "at_times",
     "calendar",
     "calendar_every",
@@ -81,6 +82,14 @@ def every(
         return _every(period, units, anchor)
 
     return _timing(rule, options)
+
+
+def after(delay: Duration, /, **options: Unpack[ScheduleOptions]) -> Timing:
+    """A fixed delay after the run before has ended, in whatever way: `after("5m")`.
+
+    The first run comes one delay after the declaration. There is never more than one ahead.
+    """
+    return _timing(lambda binding: After(_whole_seconds("after", delay)), options)
 
 
 @overload
@@ -323,11 +332,15 @@ def _anchor_date(anchor: object, default: date) -> date:
 def _every(period: Duration | None, units: timedelta, anchor: datetime | None) -> Trigger:
     if (period is None) == (not units):
         raise DefinitionError('every: give one period, as in every("90s") or every(minutes=5)')
-    try:
-        length = units if period is None else parse_duration(period)
-    except (ValueError, TypeError) as error:
-        raise DefinitionError(f"every: {error}") from None
-    seconds = length // timedelta(seconds=1)
-    if length <= timedelta(0) or length % timedelta(seconds=1):
-        raise DefinitionError(f"every {length}: give whole seconds, at least one")
+    seconds = _whole_seconds("every", units if period is None else period)
     return Every(seconds) if anchor is None else Every(seconds, check_aware("anchor", anchor))
+
+
+def _whole_seconds(what: str, duration: Duration) -> int:
+    try:
+        length = parse_duration(duration)
+    except (ValueError, TypeError) as error:
+        raise DefinitionError(f"{what}: {error}") from None
+    if length <= timedelta(0) or length % timedelta(seconds=1):
+        raise DefinitionError(f"{what} {length}: give whole seconds, at least one")
+    return length // timedelta(seconds=1)

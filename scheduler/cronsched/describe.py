@@ -18,13 +18,13 @@ def cron_words(expression: CronExpression, tz: str) -> str:
 
 def every_words(seconds: int, anchor: datetime | None) -> str:
     """A period in words, in all its units."""
-    parts = []
-    for unit, size in _UNITS:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
     counted = "" if anchor is None else f", counted from {anchor:%Y-%m-%d %H:%M:%S} UTC"
-    return f"every {' '.join(parts)}{counted}"
+    return f"every {_in_units(seconds)}{counted}"
+
+
+def after_words(seconds: int) -> str:
+    """A delay from the end of a run in words."""
+    return f"{_in_units(seconds)} after the run before has ended"
 
 
 def calendar_words(months: int, days: int, anchor: date) -> str:
@@ -34,6 +34,15 @@ def calendar_words(months: int, days: int, anchor: date) -> str:
     count, name = (size // whole, unit) if size % whole == 0 else (size, smaller)
     words = name if count == 1 else f"{count} {name}s"
     return f"every {words} counted from {anchor}"
+
+
+def _in_units(seconds: int) -> str:
+    parts = []
+    for unit, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts)
 
 
 def _needs_both_days(expression: CronExpression) -> bool:

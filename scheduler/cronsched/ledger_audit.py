@@ -7,7 +7,9 @@ in force. What stands in the ledger, and what its jobs say, is held against that
     unpromised   stands there as if it had been promised; nobody took it back
     lost         its job was deleted behind our back
     contradicted what the ledger says of it and what its job says cannot both be
-    doubled      two unfinished jobs for one occurrence
+    doubled      two unfinished jobs for one occurrence, or two that wait of a chain
+
+What a chain (`after`) promises is nothing at any given time: what stands there is taken as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronsched.acts import Acts, read_acts
 from cronsched.definition import Definition
+from cronsched.retention import Counted, is_counted, read_counted
+from cronsched.triggers import After
 
 # Verdicts of occurrences that a plan or an operator has taken out of what is promised.
 TAKEN_BACK = ("superseded", "removed", "cancelled", "skipped:override")
@@ -65,13 +69,14 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
         stored = _stored(connection, span)
         revisions = _revisions(connection)
         promised = _promised(revisions, start, end)
-        foreseen = _foreseen(revisions, stored)
-        counted = _counted(connection, span)
+        foreseen = _foreseen(revisions, stored) | _chained(revisions, stored)
+        counted = read_counted(database, connection, start, end)
         acts = read_acts(connection)
         findings = [
             *_compare(promised | foreseen, stored, acts, revisions),
             *_missing(promised, stored, counted),
             *_doubled(connection, span),
+            *_forked(database, connection, revisions),
         ]
     findings.sort(key=lambda found: (found.schedule, found.planned_for, found.kind))
     return Audited(len(promised | stored.keys()), tuple(findings))
@@ -114,9 +119,6 @@ FROM sched_occurrences o LEFT JOIN sched_jobs j ON j.id = o.job_id
 LEFT JOIN sched_overrides v ON v.schedule = o.schedule AND v.planned_for = o.planned_for
 WHERE o.planned_for >= :start AND o.planned_for < :end
 """).columns(planned_for=Instant())
-_RANGES = text("""
-SELECT schedule, starts_at, ends_at FROM sched_occurrence_ranges WHERE ends_at > :start AND starts_at < :end
-""").columns(starts_at=Instant(), ends_at=Instant())
 _DOUBLED = text("""
 SELECT schedule, planned_for, COUNT(*) AS jobs FROM sched_jobs
 WHERE schedule IS NOT NULL AND origin IN ('schedule', 'backfill') AND batch_id IS NULL
@@ -161,21 +163,36 @@ def _foreseen(revisions: list[_Revision], stored: dict[Key, Any]) -> set[Key]:
     }
 
 
+_FORKED = """
+SELECT schedule, MAX(planned_for) AS planned_for, COUNT(*) AS jobs FROM sched_jobs
+WHERE schedule {among} AND origin = 'schedule' AND state IN ('queued', 'held') AND schedule IS NOT NULL
+    AND started_at IS NULL
+GROUP BY schedule HAVING COUNT(*) > 1
+"""
+
+
+def _chained(revisions: list[_Revision], stored: dict[Key, Any]) -> set[Key]:
+    """What chains have written while they were in force: each when its run before had ended."""
+    chains: dict[str, list[_Revision]] = {}
+    for each in revisions:
+        if isinstance(each.definition.trigger, After):
+            chains.setdefault(each.schedule, []).append(each)
+    return {
+        (schedule, planned_for)
+        for schedule, planned_for in stored
+        for each in chains.get(schedule, ())
+        if each.valid_from < planned_for and planned_for <= (each.valid_until or planned_for)
+    }
+
+
 def _stored(connection: Connection, span: dict[str, Any]) -> dict[Key, Any]:
     rows = connection.execute(_STORED, span)
     return {(row.schedule, row.planned_for): row for row in rows}
 
 
-def _counted(connection: Connection, span: dict[str, Any]) -> list[Any]:
-    return list(connection.execute(_RANGES, span))
-
-
-def _missing(promised: set[Key], stored: dict[Key, Any], counted: list[Any]) -> Iterator[Finding]:
+def _missing(promised: set[Key], stored: dict[Key, Any], counted: Counted) -> Iterator[Finding]:
     for schedule, planned_for in promised - stored.keys():
-        if not any(
-            each.schedule == schedule and each.starts_at <= planned_for < each.ends_at
-            for each in counted
-        ):
+        if not is_counted(counted, schedule, planned_for):
             yield Finding("missing", schedule, planned_for, "promised, and stands nowhere")
 
 
@@ -226,3 +243,17 @@ def _verdict(row: Any) -> str:
 def _doubled(connection: Connection, span: dict[str, Any]) -> Iterator[Finding]:
     for row in connection.execute(_DOUBLED, span):
         yield Finding("doubled", row.schedule, row.planned_for, f"{row.jobs} unfinished jobs")
+
+
+def _forked(
+    database: Database, connection: Connection, revisions: list[_Revision]
+) -> Iterator[Finding]:
+    chains = {
+        each.schedule
+        for each in revisions
+        if each.valid_until is None and isinstance(each.definition.trigger, After)
+    }
+    statement = text(_FORKED.format(among=database.among("names"))).columns(planned_for=Instant())
+    for row in connection.execute(statement, {"names": database.listed(sorted(chains))}):
+        detail = f"{row.jobs} runs wait, where one comes after the other"
+        yield Finding("doubled", row.schedule, row.planned_for, detail)

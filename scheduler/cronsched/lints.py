@@ -12,7 +12,7 @@ from cronsched.cronexpr import CronExpression
 from cronsched.definition import Definition
 from cronsched.planner import upcoming
 from cronsched.timezones import transitions
-from cronsched.triggers import Bounded, Cron, Trigger, Union
+from cronsched.triggers import After, Bounded, Cron, Trigger, Union
 
 # So many schedules at one instant are a herd that can be spread.
 HERD = 10
@@ -58,7 +58,7 @@ def _of_one(definition: Definition, now: datetime, known: Surroundings) -> Itera
     if not definition.enabled:
         return
     following = upcoming(definition, now, 3)
-    if not following:
+    if not following and not isinstance(definition.trigger, After):
         yield "never runs: no occurrence lies ahead; remove it, or mend start=, end= or its times"
         return
     for cron in _crons(definition.trigger):

@@ -19,7 +19,7 @@ from itertools import chain, islice, pairwise, takewhile
 from cronqueue.columns import LATEST
 from cronsched.definition import Definition
 from cronsched.timezones import utc_offset
-from cronsched.triggers import SEARCH_LIMIT
+from cronsched.triggers import SEARCH_LIMIT, After, whole_second
 
 # A yearly schedule is worth seeing, and surviving without a daemon, beyond its next occurrence.
 LEAST_AHEAD = 2
@@ -129,7 +129,12 @@ def extend(
 
 
 def revise(
-    definition: Definition, written: Sequence[Written], now: datetime, horizon: timedelta
+    definition: Definition,
+    written: Sequence[Written],
+    now: datetime,
+    horizon: timedelta,
+    *,
+    is_retimed: bool = True,
 ) -> Revision:
     """The difference between what is stored after now and what the changed definition says.
 
@@ -140,6 +145,8 @@ def revise(
     wanted = {each.planned_for: each for each in extension.occurrences}
     by_instant = {each.planned_for: each for each in written}
     wanted |= _beyond(definition, by_instant, extension.materialized_until)
+    if isinstance(definition.trigger, After) and not is_retimed:  # no rule tells its times
+        wanted |= {each: _alone(definition, each) for each in by_instant}
     waiting = [each for each in written if each.is_waiting]
     return Revision(
         add=tuple(
@@ -161,6 +168,19 @@ def owed(definition: Definition, cursor: datetime, now: datetime) -> Iterator[Pl
     """What a schedule that is behind has not written yet of the time up to now."""
     instants = _after(definition, cursor, _search_end(cursor, now))
     return takewhile(lambda each: each.planned_for <= now, _planned(definition, instants))
+
+
+def follow(definition: Definition, ended_at: datetime, last: datetime | None) -> Planned | None:
+    """What comes `after` the run that has ended; None when the schedule itself has.
+
+    Never before what was planned for `last`, whatever the clocks did.
+    """
+    assert isinstance(definition.trigger, After)
+    instant = whole_second(ended_at) + timedelta(seconds=definition.trigger.seconds)
+    for bound in (definition.start, None if last is None else last + _SECOND):
+        instant = instant if bound is None else max(instant, bound)
+    has_ended = definition.end is not None and instant > definition.end
+    return None if has_ended or not definition.enabled else _alone(definition, instant)
 
 
 def upcoming(definition: Definition, after: datetime, count: int) -> tuple[Planned, ...]:
@@ -225,6 +245,11 @@ def _planned(definition: Definition, instants: Iterable[datetime]) -> Iterator[P
         if instant is not None:  # only the last one is None, and it comes second
             offset = utc_offset(definition.tz, instant).total_seconds()
             yield Planned(instant, definition.run_at(instant, following), int(offset))
+
+
+def _alone(definition: Definition, instant: datetime) -> Planned:
+    (planned,) = _planned(definition, [instant])
+    return planned
 
 
 def _beyond(

@@ -112,6 +112,12 @@ def lock_source(database: Database, connection: Connection, source: str) -> None
         connection.execute(text(_LOCK_SOURCE), {"name": source})
 
 
+def find_stored(connection: Connection, name: str) -> Stored | None:
+    """One schedule as the database has it."""
+    row = connection.execute(text(f"{_STORED} WHERE name = :name"), {"name": name}).one_or_none()
+    return None if row is None else _as_stored(row)
+
+
 def carry_out(
     database: Database,
     connection: Connection,

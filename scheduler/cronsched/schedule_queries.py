@@ -74,6 +74,15 @@ def list_schedules(database: Database, *, retired: bool = False) -> list[Schedul
     return sorted(found, key=lambda each: (each.next_run is None, each.next_run or now, each.name))
 
 
+def find_schedule(database: Database, name: str) -> ScheduleRow | None:
+    """One schedule, a retired one too; None where there is none."""
+    with database.snapshot() as connection:
+        now = read_now(database, connection)
+        parameters = {"now": database.moment(now), "name": name}
+        row = connection.execute(_ONE, parameters).one_or_none()
+    return None if row is None else _as_row(row, now)
+
+
 def find_definition(database: Database, name: str) -> Definition:
     """The stored definition; raises LookupError."""
     with database.snapshot() as connection:
@@ -177,7 +186,7 @@ def trigger(
     return job_id
 
 
-_LIST = text("""
+_SCHEDULES = """
 SELECT s.name, s.definition, s.tz, s.state, s.source, s.paused_at, s.paused_until, s.materialized_until,
     s.revision, s.description,
     (SELECT MIN(j.run_at) FROM sched_jobs j WHERE j.schedule = s.name AND j.state IN ('queued', 'held')
@@ -187,15 +196,13 @@ SELECT s.name, s.definition, s.tz, s.state, s.source, s.paused_at, s.paused_unti
     (SELECT l.verdict FROM sched_ledger l WHERE l.schedule = s.name AND l.planned_for <= :now
         ORDER BY l.planned_for DESC LIMIT 1) AS last_verdict
 FROM sched_schedules s
-""").columns(
-    paused_at=Instant(),
-    paused_until=Instant(),
-    materialized_until=Instant(),
-    next_run=Instant(),
-    last_run=Instant(),
-)
-
-
+"""
+_TIMES = {
+    name: Instant()
+    for name in ("paused_at", "paused_until", "materialized_until", "next_run", "last_run")
+}
+_LIST = text(_SCHEDULES).columns(**_TIMES)
+_ONE = text(f"{_SCHEDULES} WHERE s.name = :name").columns(**_TIMES)
 _DEFINITIONS = text(
     "SELECT name, definition FROM sched_schedules WHERE state = 'active' ORDER BY name"
 )

@@ -23,7 +23,7 @@ from cronsched.collecting import Place, active_collector
 from cronsched.definition import Definition, DefinitionFaults
 from cronsched.exclusions import excluding
 from cronsched.options import read_options
-from cronsched.triggers import Bounded, Trigger, zone_of
+from cronsched.triggers import After, Bounded, Trigger, zone_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,20 +75,37 @@ class Timing:
         self, task: Task[Any, Any], call: Call | None, options: Mapping[str, Any], place: Place
     ) -> None:
         """Make the schedule's definition and hand it over, or everything that is wrong with it."""
+        collector = active_collector()
+        default_tz = collector.tz if collector else "UTC"
+        try:
+            definition = self.definition_of(task, call, options, place, default_tz)
+        except DefinitionFaults as error:
+            report_fault(place, *error.messages)
+        else:
+            if collector is not None:
+                collector.add(definition, place)
+
+    def definition_of(
+        self,
+        task: Task[Any, Any],
+        call: Call | None,
+        options: Mapping[str, Any],
+        place: Place,
+        default_tz: str,
+    ) -> Definition:
+        """The schedule of a task, or of a call of it. Raises DefinitionFaults."""
         given, faults = read_options({**self.options, **options})
         values = {"name": task.name} | _of_task(task) | _of_call(call, faults) | given
         arguments = _arguments(task, call, values, faults)
-        trigger = _trigger(self.rule, values, faults)
-        definition = None
+        trigger = _trigger(self.rule, values, faults, default_tz)
         try:
             if trigger is not None:
-                definition = _definition(task, trigger, arguments, values, place)
+                made = _definition(task, trigger, arguments, values, place, default_tz)
+                if not faults:
+                    return made
         except DefinitionFaults as error:
             faults += error.messages
-        if faults:
-            report_fault(place, *(f"schedule {values['name']!r}: {fault}" for fault in faults))
-        elif definition is not None and (collector := active_collector()):
-            collector.add(definition, place)
+        raise DefinitionFaults([f"schedule {values['name']!r}: {fault}" for fault in faults])
 
     def part(self, union: Binding) -> Trigger:
         """The trigger as a part of a union, whose clock it goes by as far as it names none itself."""
@@ -104,6 +121,8 @@ class Timing:
         trigger = _times(
             self.rule, Binding(union.name, values.get("tz"), union.zone, **knobs), values
         )
+        if isinstance(trigger, After):
+            raise DefinitionError("after() counts from the end of a run: it is no part of a union")
         start, end = values.get("start"), values.get("end")
         return trigger if start is None and end is None else Bounded(trigger, start, end)
 
@@ -170,10 +189,10 @@ def _arguments(
         return ""
 
 
-def _trigger(rule: Rule, values: dict[str, Any], faults: list[str]) -> Trigger | None:
+def _trigger(
+    rule: Rule, values: dict[str, Any], faults: list[str], default_tz: str
+) -> Trigger | None:
     """The trigger with its exclusions; takes those out of the values."""
-    collector = active_collector()
-    default_tz = collector.tz if collector else "UTC"
     binding = Binding(values["name"], values.get("tz"), default_tz, **_knobs(values))
     try:
         return _times(rule, binding, values)
@@ -203,15 +222,21 @@ def _times(rule: Rule, binding: Binding, values: Mapping[str, Any]) -> Trigger:
         if on_excluded is not None:
             raise DefinitionError("on_excluded= has no meaning without exclude=")
         return trigger
+    if isinstance(trigger, After):
+        raise DefinitionError("exclude= has no meaning with after(): its times are not known ahead")
     tz = binding.tz or zone_of(trigger) or binding.default_tz
     return excluding(trigger, calendars, tz, on_excluded or "skip", utcnow())
 
 
 def _definition(
-    task: Task[Any, Any], trigger: Trigger, arguments: str, values: dict[str, Any], place: Place
+    task: Task[Any, Any],
+    trigger: Trigger,
+    arguments: str,
+    values: dict[str, Any],
+    place: Place,
+    default_tz: str,
 ) -> Definition:
-    collector = active_collector()
-    tz = zone_of(trigger) or values.get("tz") or (collector.tz if collector else "UTC")
+    tz = zone_of(trigger) or values.get("tz") or default_tz
     stands = {"source": place.source, "line": place.line}
     return Definition(
         **(

@@ -145,6 +145,28 @@ class Once:
 
 
 @dataclass(frozen=True, slots=True)
+class After:
+    """`seconds` after the run before has ended. Nobody knows that ahead: `chains` writes one at a time."""
+
+    seconds: int
+
+    def __post_init__(self) -> None:
+        if self.seconds < 1:
+            raise DefinitionError("after: give whole seconds, at least one")
+
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        return iter(())
+
+    def spec(self) -> Spec:
+        return {"kind": "after", "seconds": self.seconds}
+
+    def describe(self) -> str:
+        from cronsched.describe import after_words
+
+        return after_words(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Union:
     """Whatever any of the triggers yields; what several yield comes once."""
 
@@ -228,6 +250,8 @@ def trigger_from_spec(spec: Mapping[str, Any]) -> Trigger:
         return Cron(**_without_kind(spec))
     if kind == "every":
         return Every(spec["seconds"], from_text(spec["anchor"]))
+    if kind == "after":
+        return After(spec["seconds"])
     if kind == "at":
         return Once(tuple(from_text(text) for text in spec["times"]))
     if kind == "union":

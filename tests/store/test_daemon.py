@@ -24,6 +24,7 @@ from cronsched.daemon import (
     HEARTBEAT_PERIOD,
     LOOK_PERIOD,
     PASS_PERIOD,
+    PRUNE_PERIOD,
     SETTLE,
     Daemon,
     DaemonOptions,
@@ -402,3 +403,33 @@ def test_daemons_that_see_a_change_at_the_same_moment_apply_it_once(
     assert query(database, "SELECT revision FROM sched_schedules") == [(2,)]
     hashes = "SELECT COUNT(*) FROM sched_manifests WHERE in_force_until IS NULL"
     assert query(database, hashes) == [(1,)]
+
+
+def test_a_pass_continues_the_chains(crank: Crank, database: Database) -> None:
+    path = crank.folder / "a.py"
+    path.write_text("from cronsched import after\n@after('5m', name='c')\ndef tick(): ...\n")
+    path.chmod(0o644)
+    crank.turn()
+    crank.turn(PASS_PERIOD)
+    statement = "SELECT state FROM sched_jobs WHERE schedule = 'c'"
+    assert query(database, statement) == [("queued",)]
+    execute(
+        database,
+        "UPDATE sched_jobs SET state = 'cancelled', finished_at = run_at WHERE schedule = 'c'",
+    )
+    crank.turn(PASS_PERIOD)
+    assert query(database, f"{statement} ORDER BY planned_for") == [("cancelled",), ("queued",)]
+
+
+def test_the_ledger_is_pruned_once_a_minute(crank: Crank, database: Database) -> None:
+    crank.write(5)
+    crank.turn()
+    old = {"old": database.moment(datetime.now(UTC) - timedelta(days=99))}
+    insert = "INSERT INTO sched_occurrences (schedule, planned_for, verdict) VALUES ('h', :old, 'succeeded')"
+    count = "SELECT COUNT(*) FROM sched_occurrence_ranges"
+    execute(database, insert, **old)
+    crank.turn(PRUNE_PERIOD - 1)
+    assert query(database, count) == [(0,)]
+    crank.turn(1)
+    assert query(database, count) == [(1,)]
+    assert query(database, "SELECT 1 FROM sched_occurrences WHERE planned_for = :old", **old) == []

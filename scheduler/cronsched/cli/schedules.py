@@ -20,6 +20,7 @@ from cronsched.cli.output import (
     show_time,
 )
 from cronsched.cli.schedule_acts import ACTS
+from cronsched.cli.schedule_changes import CHANGES
 
 if TYPE_CHECKING:
     from cronsched.definition import Definition
@@ -32,7 +33,7 @@ def command() -> None:
     """Schedules: declared in files, written ahead as jobs."""
 
 
-for act in ACTS:
+for act in (*ACTS, *CHANGES):
     command.add_command(act)
 
 
