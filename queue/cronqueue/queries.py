@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from cronqueue.database import Database, read_now
 from cronqueue.models import Attempt, Job
-from cronqueue.states import STATES, TERMINAL
+from cronqueue.states import TERMINAL
 
 AnySelect = Select[*tuple[Any, ...]]
 
@@ -176,16 +176,6 @@ def count_jobs(database: Database, chosen: Filter = Filter()) -> int:
         statement = _where(select(func.count()).select_from(Job), chosen, now)
         count: int = connection.execute(statement).scalar_one()
     return count
-
-
-def counts_by_state(database: Database, chosen: Filter = Filter()) -> dict[str, int]:
-    """How many jobs are in each state; every state is there."""
-    with database.snapshot() as connection:
-        columns: AnySelect = select(Job.state, func.count().label("jobs"))
-        statement = _where(columns, chosen, read_now(database, connection))
-        rows = connection.execute(statement.group_by(Job.state))
-        found: dict[str, int] = {row.state: row.jobs for row in rows}
-    return {state: found.get(state, 0) for state in STATES}
 
 
 def find_job(database: Database, job_id: int) -> JobDetails:

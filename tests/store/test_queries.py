@@ -140,15 +140,6 @@ def test_ids_come_in_pages(database: Database) -> None:
     assert first + queries.select_ids(database, Filter(), after=first[-1], limit=3) == ids
 
 
-def test_every_state_is_counted_also_with_nothing_in_it(database: Database) -> None:
-    add(database)
-    add(database, state="failed")
-    counts = queries.counts_by_state(database)
-    assert counts["queued"] == counts["failed"] == 1
-    assert counts["skipped"] == 0
-    assert queries.counts_by_state(database, Filter(states=("failed",)))["queued"] == 0
-
-
 def test_one_job_is_shown_with_everything_that_belongs_to_it(database: Database) -> None:
     job_id = add(
         database, args_json='{"args": [7], "kwargs": {}}', result_json='"ok"', last_error="E: x"
