@@ -33,7 +33,7 @@ def command(state: State, plan_file: Path | None, yes: bool) -> None:
     PLAN was saved by `sched plan --out`: it is refused when the files or the schedules are others by now.
     """
     from cronqueue.audit import this_user
-    from cronsched.manifests import place_of, put_in_force
+    from cronsched.manifests import in_force, place_of, put_in_force, still_in_force
     from cronsched.reconcile import apply, plan
 
     saved = None if plan_file is None else _read(plan_file)
@@ -45,12 +45,23 @@ def command(state: State, plan_file: Path | None, yes: bool) -> None:
     if not yes:
         _ask(found)
     place = place_of(state.loaded.folder / settings.schedules)
-    # First: a daemon with other files must not undo it meanwhile.
     put_in_force(database, manifest, settings.release, force=True, place=place)
-    done = apply(database, manifest, settings, allow_removals=yes, actor=this_user())
+    # With a fault in them they are not in force: what they have in good order is applied all the same.
+    expected = manifest.hash if manifest.complete else in_force(database)
+    done = apply(
+        database,
+        manifest,
+        settings,
+        allow_removals=yes,
+        actor=this_user(),
+        may_go_on=still_in_force(database, expected),
+    )
     print_plan(state, done, database.server_now(), done=True)
     if done.faults:
         raise Exit(FAILED)
+    if done.was_overtaken:
+        say("other files came in force meanwhile: these are applied no further")
+        raise Exit(PENDING)
     if done.is_unfinished:
         say("some jobs were being changed by somebody else: apply again for them")
         raise Exit(PENDING)
