@@ -73,7 +73,7 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
         counted = read_counted(database, connection, start, end)
         acts = read_acts(connection)
         findings = [
-            *_compare(promised | foreseen, stored, acts, revisions),
+            *_compare(promised | foreseen, stored, acts),
             *_missing(promised, stored, counted),
             *_doubled(connection, span),
             *_forked(database, connection, revisions),
@@ -102,10 +102,6 @@ class _Revision:
     def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Its instants in [start, end), as far as it had come into force."""
         return self.definition.occurrences(max(start, self.first), end)
-
-    def has(self, instant: datetime) -> bool:
-        """Whether the times of the definition hold it, in force or not."""
-        return next(self.definition.occurrences(instant, instant + _SECOND), None) == instant
 
 
 _REVISIONS = text("""
@@ -196,20 +192,13 @@ def _missing(promised: set[Key], stored: dict[Key, Any], counted: Counted) -> It
             yield Finding("missing", schedule, planned_for, "promised, and stands nowhere")
 
 
-def _compare(
-    allowed: set[Key], stored: dict[Key, Any], acts: Acts, revisions: list[_Revision]
-) -> Iterator[Finding]:
+def _compare(allowed: set[Key], stored: dict[Key, Any], acts: Acts) -> Iterator[Finding]:
     for key, row in stored.items():
         if row.state is None and row.verdict is None:
             yield Finding("lost", *key, f"job {row.job_id} was deleted behind the ledger's back")
         elif detail := _contradiction(row):
             yield Finding("contradicted", *key, detail)
-        elif not (
-            key in allowed
-            or _is_taken_back(row)
-            or acts.reach(*key, row.job_id)
-            or _was_decided_on(row, revisions)
-        ):
+        elif not (key in allowed or _is_taken_back(row) or acts.reach(*key, row.job_id)):
             yield Finding("unpromised", *key, f"no revision promised it; it is {_verdict(row)}")
 
 
@@ -226,13 +215,6 @@ def _is_taken_back(row: Any) -> bool:
     """Whether a plan or an operator has decided on it, as far as its rows tell."""
     by_hand = row.pinned or row.origin == "backfill" or row.action is not None
     return bool(by_hand) or _verdict(row).startswith(TAKEN_BACK)
-
-
-def _was_decided_on(row: Any, revisions: list[_Revision]) -> bool:
-    """Whether the job that said so may have been pruned: the schedule has, or had, this instant."""
-    return row.state is None and any(
-        each.schedule == row.schedule and each.has(row.planned_for) for each in revisions
-    )
 
 
 def _verdict(row: Any) -> str:
