@@ -12,16 +12,7 @@ from services import Service, Stage
 LOST = "lost to a rescue or an operator"
 
 
-@pytest.mark.parametrize(
-    ("database_url", "who"),
-    [
-        ("sqlite", "all"),
-        ("postgresql", "all"),
-        ("sqlite", "executor"),
-        ("postgresql", "supervisor"),
-    ],
-    indirect=["database_url"],
-)
+@pytest.mark.parametrize("who", ["all", "executor", "supervisor"])
 def test_a_worker_that_stood_still_past_its_lease_has_lost_its_jobs(stage: Stage, who: str) -> None:
     sleeper = stage.worker("--lease", "1s", "--concurrency", "1")
     job = stage.enqueue("hold", "end")
