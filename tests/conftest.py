@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,9 @@ settings.load_profile("project")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Look for PostgreSQL, and give the run a name that all its workers know."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a shell: the programs under test would be deaf to it as well.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         config.stash[BINARIES] = find_binaries()
     except FileNotFoundError as error:
