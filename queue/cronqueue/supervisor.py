@@ -25,6 +25,7 @@ from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.durations import format_duration
 from cronqueue.executorspec import ExecutorSpec
+from cronqueue.housekeeping import Housekeeper, Housekeeping
 from cronqueue.imports import fingerprint
 from cronqueue.outage import Outage, first_line
 from cronqueue.processes import start_context
@@ -69,6 +70,7 @@ class Supervisor:
         self._settings: Settings = template.settings
         self._database = database
         self._upkeep = Upkeep(database, template.settings, template.band)
+        self._housekeeper = Housekeeper(Housekeeping(database, template.settings))
         self._context = start_context(["cronqueue.forkserver"])
         self._children: list[Child] = []
         self._listener: wakeup.Listener | None = None
@@ -95,6 +97,7 @@ class Supervisor:
         self._catch_signals()
         for index in range(self._settings.processes):
             self._start_child(index)
+        self._housekeeper.start()
         log.info("worker %s: %s", self._template.name, _in_words(self._settings))
         while not self._is_finished():
             self._wait()
@@ -348,6 +351,7 @@ class Supervisor:
     # Step 4.
 
     def _leave(self) -> int:
+        self._housekeeper.stop()
         try:
             self._upkeep.leave(boottime())
         except Exception as error:

@@ -7,10 +7,8 @@ Renewals first, then everything else; a rescue only after uninterrupted contact.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from cronqueue import wakeup
 from cronqueue.admission import seconds_until_due
@@ -19,8 +17,6 @@ from cronqueue.claim import Band, probe
 from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
-from cronqueue.plugins import installed
-from cronqueue.prune import BATCH, expire, find_edge, forget_workers, prune_until
 from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.search import rest_after
@@ -29,17 +25,12 @@ from cronqueue.settings import Settings
 log = logging.getLogger("cronqueue.worker")
 
 HEARTBEAT_PERIOD = 5.0
-EXPIRE_PERIOD = 5.0
-PRUNE_PERIOD = 60.0
-# Between two batches.
-PRUNE_PAUSE = 0.1
 LOOK_PERIOD = 1.0
 # Between looks for lost leases, when none is known to run out sooner.
 LONGEST_RESCUE_PAUSE = 5.0
 SHORTEST_RESCUE_PAUSE = 0.2
 # Pauses between looks for a dead executor's jobs: rows may be locked by its last transaction.
 LOOKS_AFTER_DEATH = (0.1, 0.4, 1.5)
-FORGET_WORKERS_AFTER = timedelta(days=1)
 
 
 @dataclass(slots=True)
@@ -64,9 +55,6 @@ class Upkeep:
         self._look_at = 0.0
         self._rescue_at = 0.0
         self._heartbeat_at = 0.0
-        self._expire_at = 0.0
-        self._prune_at = boottime() + random.uniform(1, PRUNE_PERIOD)
-        self._prune_edge: datetime | None = None
         self._dead: list[_Dead] = []
         self._left: list[str] = []
         self._shown: dict[str, str] = {}
@@ -86,7 +74,6 @@ class Upkeep:
         self._return_jobs(now)
         self._heartbeat(now, children, draining)
         self._rescue(now)
-        self._housekeeping(now)
 
     def leave(self, now: float) -> None:
         """The last turn: no executor is left. Raises what the database raises."""
@@ -114,7 +101,6 @@ class Upkeep:
             self._look_at,
             self._rescue_at,
             self._heartbeat_at,
-            self._expire_at,
             *(dead.look_at for dead in self._dead),
         )
         return max(min(times) - now, 0.0)
@@ -203,28 +189,6 @@ class Upkeep:
         if rescued.expires_in is not None:
             pause = min(max(rescued.expires_in, SHORTEST_RESCUE_PAUSE), LONGEST_RESCUE_PAUSE)
         self._rescue_at = now + max(pause, rest_after(boottime() - began))
-
-    def _housekeeping(self, now: float) -> None:
-        if now >= self._expire_at:
-            expire(self._database)
-            for sweep in installed("cronqueue.sweep"):
-                sweep(self._database)
-            self._expire_at = now + EXPIRE_PERIOD
-        if now >= self._prune_at:
-            self._prune(now)
-
-    def _prune(self, now: float) -> None:
-        """Delete a batch of what was kept long enough, and the next soon, until none is left."""
-        if self._prune_edge is None:
-            settings = self._settings
-            self._prune_edge = find_edge(
-                self._database, settings.keep_finished, settings.keep_finished_count
-            )
-        if prune_until(self._database, self._prune_edge) >= BATCH:
-            self._prune_at = now + PRUNE_PAUSE
-            return
-        forget_workers(self._database, FORGET_WORKERS_AFTER)
-        self._prune_edge, self._prune_at = None, now + PRUNE_PERIOD
 
 
 def _presence(child: Child, settings: Settings, draining: bool) -> Presence:
