@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from cronqueue.columns import EARLIEST, Instant
-from cronqueue.database import Database
+from cronqueue.columns import EARLIEST
+from cronqueue.database import Database, prepared
 from cronqueue.models import ROW_FORMAT
 
 
@@ -166,8 +166,8 @@ def probe(
     statement = _NEXT_DUE[database.is_postgresql, lanes[0].queues is not None].format(
         now=database.now_sql
     )
-    typed = text(statement).columns(run_at=Instant(), now=Instant())
-    row = connection.execute(typed, {"lanes": pairs} | database.now_parameter()).one()
+    due = prepared(statement, "run_at", "now")
+    row = connection.execute(due, {"lanes": pairs} | database.now_parameter()).one()
     return None if row.run_at is None else max((row.run_at - row.now).total_seconds(), 0.0)
 
 
@@ -300,7 +300,7 @@ def _claim_sqlite(
         heads = []
         for queue in lane.queues or (None,):
             of_queue = _ANY_QUEUE if queue is None else "queue = :queue"
-            statement = text(_HEAD_OF_LANE.format(now=database.now_sql, of_queue=of_queue))
+            statement = prepared(_HEAD_OF_LANE.format(now=database.now_sql, of_queue=of_queue))
             limits = {
                 "priority": lane.priority,
                 "queue": queue,
@@ -339,10 +339,10 @@ def _find_unknown(
     where |= database.now_parameter()
     if database.is_postgresql:
         locking = "FOR UPDATE SKIP LOCKED" if lock else ""
-        found = text(_UNKNOWN_POSTGRESQL.format(now=database.now_sql, lock=locking))
+        found = prepared(_UNKNOWN_POSTGRESQL.format(now=database.now_sql, lock=locking))
         return list(connection.execute(found, where).scalars())
-    held = connection.execute(text(_TASKS_HELD_SQLITE), where).scalars().all()
-    head = text(_UNKNOWN_SQLITE.format(now=database.now_sql))
+    held = connection.execute(prepared(_TASKS_HELD_SQLITE), where).scalars().all()
+    head = prepared(_UNKNOWN_SQLITE.format(now=database.now_sql))
     heads = [connection.execute(head, where | {"task": task}).all() for task in held]
     return [row.id for row in list(heapq.merge(*heads))[:room]]
 
@@ -358,7 +358,7 @@ def _take(
     now = database.now_sql
     until = f"{now} + make_interval(secs => :lease)" if database.is_postgresql else ":until"
     sql = _CLAIM.replace("{chosen}", chosen).format(now=now, until=until)
-    statement = text(sql).columns(run_at=Instant(), planned_for=Instant(), locked_at=Instant())
+    statement = prepared(sql, "run_at", "planned_for", "locked_at")
     who: dict[str, Any] = {
         "name": claimant.name,
         "worker_id": claimant.worker_id,
@@ -371,7 +371,7 @@ def _take(
         moment = database.clock.now()
         who["now"] = database.moment(moment)
         who["until"] = database.moment(moment + claimant.lease)
-    rows = connection.execute(statement, where | who)
+    rows = connection.execute(statement, where | who).all()
     # RETURNING comes in no order.
     return sorted(map(Claimed._make, rows), key=lambda job: (-job.priority, job.run_at, job.id))
 
@@ -383,7 +383,7 @@ def _priorities(connection: Connection, queue: str | None, band: Band) -> list[i
     if band.min_priority is not None:
         waiting += " AND priority >= :least"
     most = "" if band.max_priority is None else "AND priority <= :most"
-    statement = text(f"""
+    statement = prepared(f"""
         WITH RECURSIVE lane(priority) AS (
             SELECT ({waiting} {most} ORDER BY priority DESC LIMIT 1)
             UNION ALL
@@ -398,7 +398,7 @@ def _priorities(connection: Connection, queue: str | None, band: Band) -> list[i
 def _queues(connection: Connection) -> list[str]:
     """The distinct queues in which jobs wait, likewise."""
     waiting = "SELECT queue FROM sched_jobs WHERE state = 'queued' AND NOT gated"
-    statement = text(f"""
+    statement = prepared(f"""
         WITH RECURSIVE lane(queue) AS (
             SELECT ({waiting} ORDER BY queue LIMIT 1)
             UNION ALL
@@ -409,7 +409,7 @@ def _queues(connection: Connection) -> list[str]:
 
 
 def _paused_queues(database: Database, connection: Connection) -> set[str]:
-    statement = text(_PAUSED.format(now=database.now_sql))
+    statement = prepared(_PAUSED.format(now=database.now_sql))
     return set(connection.execute(statement, database.now_parameter()).scalars())
 
 

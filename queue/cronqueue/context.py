@@ -28,6 +28,8 @@ SESSION_TIMEOUT_SECONDS = 60.0
 class RunningJob:
     """What a task may know of the job that it runs for, and do with it."""
 
+    __slots__ = ("_claimed", "_database", "_limit", "_session", "cancelled", "deadline")
+
     def __init__(
         self,
         claimed: Claimed,
@@ -35,26 +37,60 @@ class RunningJob:
         deadline: datetime | None = None,
         limit: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        self.id = claimed.id
-        self.task = claimed.task
-        self.queue = claimed.queue
-        self.priority = claimed.priority
-        self.attempt = claimed.attempt
-        self.max_attempts = claimed.max_attempts
-        self.run_at = claimed.run_at
-        self.schedule = claimed.schedule
-        self.planned_for = claimed.planned_for
-        self.key = claimed.key
-        #: Grows with every claim of the job: a fencing number for systems outside.
-        self.token = claimed.token
         #: When `JobTimeout` will be raised; None without a timeout. The first use of `session` may set it.
         self.deadline = deadline
         #: Whether the task should stop: somebody cancelled the job, or it was lost to another worker.
         self.cancelled = False
-        self._lock_token = claimed.lock_token
+        self._claimed = claimed
         self._database = database
         self._limit = limit
         self._session: JobSession | None = None
+
+    @property
+    def id(self) -> int:
+        return self._claimed.id
+
+    @property
+    def task(self) -> str:
+        return self._claimed.task
+
+    @property
+    def queue(self) -> str:
+        return self._claimed.queue
+
+    @property
+    def priority(self) -> int:
+        return self._claimed.priority
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self._claimed.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        return self._claimed.max_attempts
+
+    @property
+    def run_at(self) -> datetime:
+        return self._claimed.run_at
+
+    @property
+    def schedule(self) -> str | None:
+        return self._claimed.schedule
+
+    @property
+    def planned_for(self) -> datetime | None:
+        return self._claimed.planned_for
+
+    @property
+    def key(self) -> str | None:
+        return self._claimed.key
+
+    @property
+    def token(self) -> int:
+        """Grows with every claim of the job: a fencing number for systems outside."""
+        return self._claimed.token
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -99,7 +135,7 @@ class RunningJob:
         statement = text(
             f"UPDATE sched_jobs SET progress = {column} WHERE id = :id AND lock_token = :lock_token"
         )
-        parameters = {"progress": state, "id": self.id, "lock_token": self._lock_token}
+        parameters = {"progress": state, "id": self.id, "lock_token": self._claimed.lock_token}
         self._database.write(lambda connection: connection.execute(statement, parameters).rowcount)
 
     def log(self, message: str, *arguments: Any) -> None:

@@ -18,13 +18,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, TextClause, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError as UrlError
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.clock import Clock, SystemClock
 from cronqueue.columns import Instant
@@ -179,6 +180,16 @@ def read_now(database: Database, connection: Connection) -> datetime:
     statement = text(f"SELECT {database.now_sql} AS now").columns(now=Instant())
     moment: datetime = connection.execute(statement, database.now_parameter()).scalar_one()
     return moment
+
+
+@lru_cache(maxsize=512)
+def prepared(sql: str, *instants: str) -> TextClause | TextualSelect:
+    """The words as a statement, with the columns that hold moments.
+
+    The same object for the same words: reading and compiling them costs more than a small batch.
+    """
+    made = text(sql)
+    return made.columns(**{name: Instant() for name in instants}) if instants else made
 
 
 def parse_url(text: str | URL) -> URL:

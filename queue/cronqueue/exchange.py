@@ -184,5 +184,5 @@ def _fail_alone(database: Database, refused: Finished, retention: Retention) -> 
             reason="the database refused its outcome",
             attempt_outcome="failed",
         )
-        failed = replace(refused, verdict=verdict)
+        failed = refused._replace(verdict=verdict)
         return database.write(lambda connection: finish(database, connection, [failed], retention))

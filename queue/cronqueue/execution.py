@@ -17,9 +17,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from cronqueue import configuration, context
 from cronqueue.claim import Claimed
@@ -39,6 +39,7 @@ from cronqueue.retry import (
     Verdict,
     backoff_seconds,
     decide,
+    succeed,
 )
 from cronqueue.serialization import decode_call, encode_value
 from cronqueue.tracebacks import describe_exception, sanitize
@@ -58,10 +59,10 @@ class Surroundings:
     database: Database
     worker: str
     retention: Retention
+    process: int = field(default_factory=os.getpid)
 
 
-@dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(NamedTuple):
     """An attempt that ended. `written` tells that the job's own session has committed the verdict."""
 
     finished: Finished
@@ -70,6 +71,8 @@ class Executed:
 
 class Interruption:
     """A way to raise an exception in a body from outside, while it runs and never after."""
+
+    __slots__ = ("_fired", "_lock", "_loop", "_task", "_thread")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -132,7 +135,6 @@ class Execution:
         #: Told when the job takes on a time limit of its own while it runs.
         self.on_limit: Callable[[float], None] = lambda seconds: None
         self._started = time.monotonic()
-        self._process = os.getpid()
         self._result: Any = None
         self._exception: BaseException | None = None
 
@@ -188,7 +190,7 @@ class Execution:
 
     def _end_forked_child(self, error: BaseException | None) -> None:
         """A child that the body forked comes out of it, too; but the job is its parent's."""
-        if os.getpid() == self._process:
+        if os.getpid() == self._surroundings.process:
             return
         with suppress(Exception):
             sys.stdout.flush()
@@ -239,6 +241,8 @@ class Execution:
             return self._raised(error), False
 
     def _decide(self, outcome: Outcome) -> Verdict:
+        if isinstance(outcome, Succeeded):
+            return succeed(outcome)
         policy = (self.task or get_task(self.claimed.task)).policy
         attempt, jitter = self.claimed.attempt, random.random()
         try:

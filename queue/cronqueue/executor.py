@@ -90,6 +90,7 @@ class Executor:
         self._board = board
         self._database = database
         settings = spec.settings
+        self._trusted_for = settings.lease.total_seconds() * 2 / 3
         self._claimant = Claimant(spec.worker_id, spec.name, settings.lease)
         self._retention = Retention(
             settings.keep_finished == timedelta(0), settings.destroy_failed_jobs
@@ -250,13 +251,15 @@ class Executor:
                 self._holdings.give_back()
         if self._draining or not self._leases_are_fresh():
             return
+        asleep = boottime() - time.monotonic()
+        offered = []
         while (claimed := self._holdings.next_to_offer()) is not None:
             entry = self._holdings.take_entry(claimed)
-            claimed_at = boottime() - (time.monotonic() - self._holdings.claimed_at(claimed))
+            claimed_at = asleep + self._holdings.claimed_at(claimed)
             placed = Placed(Execution(claimed, self._surroundings), entry, claimed_at)
             self._holdings.place(placed)
-            self._pool.offer(placed)
-        self._pool.fill()
+            offered.append(placed)
+        self._pool.offer(offered)
 
     def _withdraw(self) -> None:
         """What the pool has not begun waits again."""
@@ -278,7 +281,7 @@ class Executor:
 
     def _is_trusted(self, renewed_at: float) -> bool:
         """After a renewal every lease lasts two thirds of its length at least; then we know nothing."""
-        return boottime() - renewed_at < self._spec.settings.lease.total_seconds() * 2 / 3
+        return boottime() - renewed_at < self._trusted_for
 
     # The exchange.
 

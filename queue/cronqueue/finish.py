@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
-from cronqueue.database import Database
+from cronqueue.database import Database, prepared
 from cronqueue.prune import delete_jobs
 from cronqueue.retry import Verdict
 
@@ -28,8 +28,7 @@ class Retention:
     drop_failed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A verdict on one attempt, to be written. `seconds` is how long its body ran."""
 
     job_id: int
@@ -68,7 +67,7 @@ def release(
     """Give claimed jobs back unspent, as if they had never been claimed; all of the token's by default."""
     statement = _RELEASE_ALL if ids is None else _RELEASE
     rows = connection.execute(
-        text(_sql(database, statement)),
+        prepared(_sql(database, statement)),
         {"ids": database.listed(ids or ()), "lock_token": lock_token} | database.now_parameter(),
     )
     return set(rows.scalars())
@@ -79,7 +78,7 @@ def hold_unknown(
 ) -> None:
     """Park claimed jobs whose task this worker does not know, unspent, for one that does."""
     connection.execute(
-        text(_sql(database, _HOLD_UNKNOWN)),
+        prepared(_sql(database, _HOLD_UNKNOWN)),
         {"ids": database.listed(ids), "lock_token": lock_token} | database.now_parameter(),
     )
 
@@ -144,7 +143,7 @@ def _complete(
     for each in succeeded:
         by_token.setdefault(each.lock_token, []).append(each.job_id)
     ours: set[int] = set()
-    statement = text(_sql(database, _COMPLETE))
+    statement = prepared(_sql(database, _COMPLETE))
     for lock_token, ids in by_token.items():
         parameters = {
             "ids": database.listed(ids),
@@ -163,7 +162,7 @@ def _store_results(connection: Connection, succeeded: Sequence[Finished]) -> Non
     ]
     if rows:
         cast = "CAST(:result AS json)" if connection.dialect.name == "postgresql" else ":result"
-        connection.execute(text(f"UPDATE sched_jobs SET result = {cast} WHERE id = :id"), rows)
+        connection.execute(prepared(f"UPDATE sched_jobs SET result = {cast} WHERE id = :id"), rows)
 
 
 def _settle(database: Database, connection: Connection, each: Finished) -> str | None:
@@ -186,7 +185,7 @@ def _settle(database: Database, connection: Connection, each: Finished) -> str |
     else:
         run_at = "COALESCE(:run_at, run_at)"
         parameters["run_at"] = _later(database, verdict.delay)
-    statement = text(_sql(database, _SETTLE.replace("{run_at}", run_at)))
+    statement = prepared(_sql(database, _SETTLE.replace("{run_at}", run_at)))
     state: str | None = connection.execute(
         statement, parameters | database.now_parameter()
     ).scalar_one_or_none()
@@ -218,7 +217,7 @@ def _record_attempts(
         else ":started"
     )
     connection.execute(
-        text(
+        prepared(
             f"INSERT INTO sched_attempts (job_id, attempt, worker, started_at, finished_at, outcome, error)"
             f" VALUES (:job_id, :attempt, :worker, {started}, {{now}}, :outcome, :error)".format(
                 now=database.now_sql

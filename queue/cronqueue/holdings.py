@@ -245,7 +245,7 @@ class Holdings:
                 self._dropped.append(lock_token)
 
     def _runs_alone(self) -> bool:
-        return not self._alone.isdisjoint(self.running)
+        return bool(self._alone) and not self._alone.isdisjoint(self.running)
 
     def _is_reserved(self) -> bool:
         """A job that must run alone is here: nothing more is taken until it is through."""

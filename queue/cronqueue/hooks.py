@@ -55,13 +55,13 @@ def has_hooks(event: HookName, task: str) -> bool:
 
 def run_hooks(event: HookName, task: str | None, *arguments: object) -> None:
     """Call the hooks of the event in the order of their registration; lets their exceptions out."""
-    for fn in _listening(event, task):
+    for fn in _listening(event, task) if _hooks else ():
         fn(*arguments)
 
 
 def announce(event: HookName, task: str | None, *arguments: object) -> None:
     """`run_hooks` for an event that cannot be vetoed: exceptions are logged."""
-    for fn in _listening(event, task):
+    for fn in _listening(event, task) if _hooks else ():
         try:
             fn(*arguments)
         except Exception:
@@ -74,10 +74,9 @@ def announce(event: HookName, task: str | None, *arguments: object) -> None:
 
 def _listening(event: HookName, task: str | None) -> Iterator[Callable[..., Any]]:
     """Those for all tasks first, then the task's own."""
-    if _hooks:
-        yield from _hooks.get((event, None), ())
-        if task is not None:
-            yield from _hooks.get((event, task), ())
+    yield from _hooks.get((event, None), ())
+    if task is not None:
+        yield from _hooks.get((event, task), ())
 
 
 _hooks: dict[tuple[HookName, str | None], list[Callable[..., Any]]] = {}

@@ -12,10 +12,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cronqueue.board import Board
 from cronqueue.execution import Executed, Execution
@@ -23,8 +22,7 @@ from cronqueue.execution import Executed, Execution
 log = logging.getLogger("cronqueue.worker")
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """An execution with its entry on the board, and when it was claimed (`clock.boottime`)."""
 
     execution: Execution
@@ -62,10 +60,10 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def offer(self, placed: Placed) -> None:
-        """Run it as soon as there is a place for it."""
+    def offer(self, placed: Iterable[Placed]) -> None:
+        """Run each as soon as there is a place for it."""
         with self._lock:
-            self._offered.append(placed)
+            self._offered.extend(placed)
         self.fill()
 
     def fill(self) -> None:

@@ -77,6 +77,9 @@ class Verdict:
     attempt_outcome: str | None = None
 
 
+_SUCCEEDED = Verdict("succeeded")
+
+
 def decide(
     outcome: Outcome,
     *,
@@ -88,8 +91,8 @@ def decide(
 ) -> Verdict:
     """The verdict on one attempt. `jitter` is a random number in [0, 1)."""
     match outcome:
-        case Succeeded(result_json):
-            return Verdict("succeeded", result_json=result_json)
+        case Succeeded():
+            return succeed(outcome)
         case Snoozed(delay):
             return Verdict("queued", delay=_bounded(delay), refund=True, reason="snoozed")
         case Discarded(reason, error):
@@ -109,6 +112,13 @@ def decide(
                 _bounded(delay) if delay is not None else backoff_seconds(attempt, backoff, jitter)
             )
             return _retry(error, "failed", wait, attempt, max_attempts)
+
+
+def succeed(outcome: Succeeded) -> Verdict:
+    """The verdict on an attempt that returned."""
+    if outcome.result_json is None:  # most jobs: one verdict serves them all
+        return _SUCCEEDED
+    return Verdict("succeeded", result_json=outcome.result_json)
 
 
 def decide_lost(

@@ -1,6 +1,5 @@
 """Finishes: what each verdict writes, and that only the holder of the token writes at all."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -297,6 +296,6 @@ def test_the_same_finish_again_after_an_unknown_outcome_is_harmless(database: Da
     claimed = claimed_job(database)
     done = Finished(claimed.id, claimed.lock_token, 1, Verdict("succeeded", result_json="1"))
     assert exchange(database, Request(finished=[done]), Retention()).ours == {claimed.id}
-    again = replace(done, verdict=Verdict("succeeded", result_json="2"))
+    again = done._replace(verdict=Verdict("succeeded", result_json="2"))
     assert exchange(database, Request(finished=[again]), Retention()).ours == frozenset()
     assert columns_of(database, claimed.id)["result"] == "1"
