@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast, get_args
+from itertools import accumulate, islice
+from typing import Any, NamedTuple, cast, get_args
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
@@ -18,7 +19,7 @@ from cronqueue.durations import parse_duration
 from cronqueue.errors import ArgumentError, EncodingError, RunAtError
 from cronqueue.handles import EnqueuedJobs, live_in, new_handle
 from cronqueue.hooks import announce, has_hooks
-from cronqueue.insertion import NewJob, find_holder, insert_job, insert_jobs
+from cronqueue.insertion import NewJob, find_holder, insert_alike, insert_job, insert_jobs
 from cronqueue.models import Job
 from cronqueue.registry import (
     DEFAULT_QUEUE,
@@ -40,6 +41,15 @@ from cronqueue.sessions import AnySession
 MAX_KEY_LENGTH = 500
 # A job that holds a key may end between our insert and our look; more often than this it cannot be chance.
 _KEY_TRIES = 20
+# So many jobs that differ in their arguments alone are worth a statement of their own.
+_MANY = 16
+
+
+class _Alike(NamedTuple):
+    """Jobs that differ in their arguments alone: the first of them, and the arguments of each."""
+
+    job: NewJob
+    args_json: list[str]
 
 
 def enqueue(
@@ -110,7 +120,7 @@ def enqueue_many(calls: Iterable[Call], session: AnySession | None = None) -> En
     Calls with a key are stored one by one, in the order of their keys, so that two bulks with the same
     keys cannot wait for each other in a circle.
     """
-    new = [resolve(_for_bulk(call)) for call in calls]
+    new = _alike(calls)
     chosen = sessions.synchronous(
         session, "`await session.run_sync(lambda sync: enqueue_many(calls, sync))`"
     )
@@ -168,6 +178,24 @@ def _with_session(call: Call, session: Session | Connection) -> Call:
     return replace(call, options=replace(call.options, session=session))
 
 
+def _alike(calls: Iterable[Call]) -> list[_Alike]:
+    """Calls that follow one another and differ in their arguments alone, together."""
+    found: list[_Alike] = []
+    before: Call | None = None
+    for each in calls:
+        call = _for_bulk(each)
+        if (
+            before is None
+            or call.task_object is not before.task_object
+            or call.task != before.task
+            or (call.options is not before.options and call.options != before.options)
+        ):
+            found.append(_Alike(resolve(call), []))
+            before = call
+        found[-1].args_json.append(call.args_json)
+    return found
+
+
 def _for_bulk(call: object) -> Call:
     if not isinstance(call, Call):
         raise ArgumentError(f"enqueue_many takes calls, such as [task.call(7)], not {call!r}")
@@ -194,22 +222,44 @@ def _store(database: Database, connection: Connection, new: NewJob) -> Job[Any]:
     raise EncodingError(f"key {new.key!r}: its holder could neither be found nor replaced")
 
 
-def _store_many(database: Database, connection: Connection, new: list[NewJob]) -> EnqueuedJobs:
-    single = [
-        index
-        for index, each in enumerate(new)
-        if each.key is not None or has_hooks("enqueue", each.task)
-    ]
-    single.sort(key=lambda index: new[index].key or "")
-    jobs: dict[int, Job[Any]] = {
-        index: _store(database, connection, new[index]) for index in single
+def _store_many(database: Database, connection: Connection, new: list[_Alike]) -> EnqueuedJobs:
+    """Those with a key or a hook one by one, the others in as few statements as may be."""
+    starts = list(accumulate((len(each.args_json) for each in new), initial=0))
+    ids = [0] * starts[-1]
+    single: list[tuple[int, _Alike]] = []
+    rest: list[tuple[int, _Alike]] = []
+    for start, each in zip(starts, new, strict=False):
+        needs_one = each.job.key is not None or has_hooks("enqueue", each.job.task)
+        (single if needs_one else rest).append((start, each))
+    jobs = {
+        start + number: _store(database, connection, job)
+        for start, each in sorted(single, key=lambda pair: pair[1].job.key or "")
+        for number, job in enumerate(_apart(each))
     }
-    rest = [index for index in range(len(new)) if index not in jobs]
-    ids = dict(
-        zip(rest, insert_jobs(database, connection, [new[index] for index in rest]), strict=True)
-    )
-    in_order = [jobs[i].id if i in jobs else ids[i] for i in range(len(new))]
-    return EnqueuedJobs(in_order, jobs, database)
+    for index, job in jobs.items():
+        ids[index] = job.id
+    inserted = _insert(database, connection, [each for _, each in rest])
+    for (start, _), made in zip(rest, inserted, strict=True):
+        ids[start : start + len(made)] = made
+    return EnqueuedJobs(ids, jobs, database)
+
+
+def _insert(
+    database: Database, connection: Connection, new: Sequence[_Alike]
+) -> list[Sequence[int]]:
+    """The ids of each; a statement for each if they are large, else one for all."""
+    if sum(len(each.args_json) for each in new) >= _MANY * len(new):
+        return [insert_alike(database, connection, each.job, each.args_json) for each in new]
+    ids = insert_jobs(database, connection, [job for each in new for job in _apart(each)])
+    left = iter(ids)
+    return [list(islice(left, len(each.args_json))) for each in new]
+
+
+def _apart(alike: _Alike) -> Iterator[NewJob]:
+    """Its jobs one by one; the first is there already."""
+    yield alike.job
+    for args_json in alike.args_json[1:]:
+        yield replace(alike.job, args_json=args_json)
 
 
 def _first(*values: Any) -> Any:

@@ -13,8 +13,11 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.columns import Instant
-from cronqueue.database import Database
+from cronqueue.database import Database, prepared
 from cronqueue.models import Job
+
+# Rows of one statement: it must be far from its time limit.
+BATCH = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +66,40 @@ def insert_job(database: Database, connection: Connection, new: NewJob) -> Inser
 
 def insert_jobs(database: Database, connection: Connection, new: Sequence[NewJob]) -> list[int]:
     """Insert jobs that have no key; returns their ids in the same order."""
+    if len(new) > BATCH:
+        return [
+            job_id
+            for start in range(0, len(new), BATCH)
+            for job_id in insert_jobs(database, connection, new[start : start + BATCH])
+        ]
     if not new:
         return []
     if database.is_postgresql:
         return _insert_arrays(database, connection, new)
-    connection.execute(_INSERT_SQLITE, [_parameters(database, each) for each in new])
-    last: int = connection.execute(text("SELECT last_insert_rowid()")).scalar_one()
-    # This transaction is the only writer, and AUTOINCREMENT only counts up: no gaps.
-    return list(range(last - len(new) + 1, last + 1))
+    one = prepared(
+        f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({_ROW_SQLITE.format(args=':args')})"
+    )
+    connection.execute(one, [_parameters(database, each) for each in new])
+    return _numbered(connection, len(new))
+
+
+def insert_alike(
+    database: Database, connection: Connection, new: NewJob, args_json: Sequence[str]
+) -> list[int]:
+    """Insert jobs without a key that differ in their arguments alone; returns their ids in this order."""
+    if len(args_json) > BATCH:
+        return [
+            job_id
+            for start in range(0, len(args_json), BATCH)
+            for job_id in insert_alike(database, connection, new, args_json[start : start + BATCH])
+        ]
+    statement = _insert_alike(database.is_postgresql, database.now_sql)
+    parameters = _parameters(database, new) | {"args": database.listed(args_json)}
+    inserted = connection.execute(statement, parameters)
+    # Rows are inserted, and numbered, in the order of the list; RETURNING promises none.
+    if database.is_postgresql:
+        return sorted(inserted.scalars())
+    return _numbered(connection, len(args_json))
 
 
 def find_holder(connection: Connection, key: str) -> Job[Any] | None:
@@ -100,22 +129,20 @@ _EXPIRES_AT = (
     + " + make_interval(secs => CAST({expires_in} AS float8)))"
 )
 _BY_NAME = {name: f":{name}" for name in ("run_at", "delay", "expires_at", "expires_in")}
-_ONE_POSTGRESQL = f"""
-INSERT INTO sched_jobs ({_COLUMNS}) VALUES (
-    :task, CAST(:args AS json), :queue, :priority, :state, :held_reason, {_RUN_AT.format(**_BY_NAME)},
+_ROW_POSTGRESQL = f"""
+    :task, CAST({{args}} AS json), :queue, :priority, :state, :held_reason, {_RUN_AT.format(**_BY_NAME)},
     :max_attempts, CAST(:timeout AS float8), {_EXPIRES_AT.format(**_BY_NAME)},
     :key, :key_until, :key, CAST(:tags AS json), :origin, :schedule, CAST(:planned_for AS timestamptz),
-    :guard, :gated, :pinned, :batch_id, {{now}}, {{now}})
-"""
+    :guard, :gated, :pinned, :batch_id, {{now}}, {{now}}"""
 # SQLite has no clock of microseconds: times arrive computed.
-_ONE_SQLITE = f"""
-INSERT INTO sched_jobs ({_COLUMNS}) VALUES (
-    :task, :args, :queue, :priority, :state, :held_reason, :run_at,
+_ROW_SQLITE = """
+    :task, {args}, :queue, :priority, :state, :held_reason, :run_at,
     :max_attempts, :timeout, :expires_at,
     :key, :key_until, :key, :tags, :origin, :schedule, :planned_for,
-    :guard, :gated, :pinned, :batch_id, :now, :now)
-"""
-_INSERT_SQLITE = text(_ONE_SQLITE)
+    :guard, :gated, :pinned, :batch_id, :now, :now"""
+# By the arguments alone, which are all that the jobs of most bulks differ in.
+_EACH_SQLITE = "json_each(:args) AS args"
+_EACH_POSTGRESQL = "unnest(CAST(:args AS text[])) AS args(value)"
 # Arrays go over the wire as few parameters, however many the rows; three times as fast as rows of VALUES.
 _BY_COLUMN = {name: f"new.{name}" for name in ("run_at", "delay", "expires_at", "expires_in")}
 _ARRAYS = {
@@ -155,16 +182,35 @@ RETURNING id
 @cache
 def _insert_one(is_postgresql: bool, keyed: bool, now_sql: str) -> TextualSelect:
     """Without a key there is no conflict to arbitrate, and the plain INSERT is a little cheaper."""
-    source = _ONE_POSTGRESQL.replace("{now}", now_sql) if is_postgresql else _ONE_SQLITE
+    row = (_ROW_POSTGRESQL if is_postgresql else _ROW_SQLITE).format(args=":args", now=now_sql)
+    conflict = _KEY_CONFLICT if keyed else ""
     statement = (
-        f"{source} {_KEY_CONFLICT if keyed else ''} RETURNING id, run_at, expires_at, created_at"
+        f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({row}) {conflict}"
+        " RETURNING id, run_at, expires_at, created_at"
     )
     return text(statement).columns(run_at=Instant(), expires_at=Instant(), created_at=Instant())
 
 
 @cache
+def _insert_alike(is_postgresql: bool, now_sql: str) -> TextClause:
+    row, each = (
+        (_ROW_POSTGRESQL, _EACH_POSTGRESQL) if is_postgresql else (_ROW_SQLITE, _EACH_SQLITE)
+    )
+    values = row.format(args="args.value", now=now_sql)
+    returning = "RETURNING id" if is_postgresql else ""
+    return text(f"INSERT INTO sched_jobs ({_COLUMNS}) SELECT {values} FROM {each} {returning}")
+
+
+@cache
 def _insert_many(now_sql: str) -> TextClause:
     return text(_MANY_POSTGRESQL.replace("{now}", now_sql))
+
+
+def _numbered(connection: Connection, count: int) -> list[int]:
+    """The ids that SQLite has just given to so many rows."""
+    last: int = connection.execute(prepared("SELECT last_insert_rowid()")).scalar_one()
+    # This transaction is the only writer, and AUTOINCREMENT only counts up: no gaps.
+    return list(range(last - count + 1, last + 1))
 
 
 def _insert_arrays(database: Database, connection: Connection, new: Sequence[NewJob]) -> list[int]:

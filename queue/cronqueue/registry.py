@@ -67,6 +67,9 @@ class Call:
     task_object: Task[Any, Any] | None = None
 
 
+_NO_OPTIONS = Options()
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """What follows from a failure of this task; None means the global setting."""
@@ -88,6 +91,8 @@ class Task(Generic[P, R]):
         self.policy = policy
         self.is_async = inspect.iscoroutinefunction(fn)
         self.signature = inspect.signature(fn)
+        #: How many arguments in order make a call without any by name.
+        self.arity = _arity(self.signature)
         self.defaults = options
         self.timeout = None if options.timeout is None else parse_duration(options.timeout)
         self.__name__ = getattr(fn, "__name__", name)
@@ -117,7 +122,7 @@ class Task(Generic[P, R]):
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The task with these arguments, for `enqueue_many` and `schedule`."""
-        return self.options().call(*args, **kwargs)
+        return Call(self.name, bind(self, args, kwargs), _NO_OPTIONS, self)
 
     def options(
         self,
@@ -261,10 +266,11 @@ def job(
 
 def bind(task: Task[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """The arguments as JSON, after a look at the task's signature; raises ArgumentError."""
-    try:
-        task.signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise ArgumentError(f"{task.name}{task.signature}: {error}") from None
+    if kwargs or len(args) not in task.arity:  # binding costs as much as storing a job in a bulk
+        try:
+            task.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{task.name}{task.signature}: {error}") from None
     return encode_call(args, kwargs)
 
 
@@ -342,6 +348,20 @@ def backoff_function(backoff: Duration | Sequence[Duration] | Backoff | None) ->
 
 
 _tasks: dict[str, Task[Any, Any]] = {}
+
+
+def _arity(signature: inspect.Signature) -> range:
+    least = most = 0
+    for parameter in signature.parameters.values():
+        is_needed = parameter.default is inspect.Parameter.empty
+        match parameter.kind:
+            case inspect.Parameter.POSITIONAL_ONLY | inspect.Parameter.POSITIONAL_OR_KEYWORD:
+                least, most = least + is_needed, most + 1
+            case inspect.Parameter.VAR_POSITIONAL:
+                most = sys.maxsize - 1
+            case inspect.Parameter.KEYWORD_ONLY if is_needed:
+                return range(0)
+    return range(least, most + 1)
 
 
 def _register(fn: Any, name: str | None, options: Options, policy: RetryPolicy) -> Task[Any, Any]:

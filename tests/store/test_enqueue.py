@@ -1,15 +1,17 @@
 """Enqueueing: what is stored, what is refused and how, and whose transaction it is."""
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from cronqueue import Job, configuration, enqueue, enqueue_many, job
+from cronqueue import Job, configuration, enqueue, enqueue_many, insertion, job
 from cronqueue.database import Database
 from cronqueue.errors import (
     ArgumentError,
@@ -21,6 +23,7 @@ from cronqueue.errors import (
     StateError,
     WaitTimeout,
 )
+from cronqueue.registry import Call
 from job_rows import columns_of, execute, now, query
 
 HOUR = timedelta(hours=1)
@@ -124,6 +127,51 @@ def test_many_are_stored_in_the_order_of_the_calls(database: Database) -> None:
     assert texts == [f'{{"args":["{number}"],"kwargs":{{}}}}' for number in range(50)]
     assert stored[-1].id == stored.ids[-1]
     assert len(stored) == 50
+
+
+@pytest.mark.parametrize("alike", [1, 40])
+def test_a_bulk_keeps_the_order_of_its_calls_whatever_they_differ_in(
+    database: Database, monkeypatch: pytest.MonkeyPatch, alike: int
+) -> None:
+    monkeypatch.setattr(insertion, "BATCH", 7)
+    calls = []
+    for number in range(5):
+        calls += [greet.call(f"{number}.{each}") for each in range(alike)]
+        calls += [greet.options(priority=number).call(f"p{number}.{each}") for each in range(alike)]
+        calls.append(greet.options(key=f"k{number % 2}").call(f"k{number % 2}"))
+
+    stored = enqueue_many(calls)
+
+    priorities = {each: 3 if "p" not in each else int(each[1]) for each in map(_name, calls)}
+    for call, found in zip(calls, stored, strict=True):
+        row = columns_of(database, found.id)
+        assert row["args"] == call.args_json
+        assert row["priority"] == priorities[_name(call)]
+    assert len(set(stored.ids)) == len(calls) - 3
+
+
+def _name(call: Call) -> str:
+    return str(json.loads(call.args_json)["args"][0])
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        (lambda: None, (1,)),
+        (lambda a: None, ()),
+        (lambda a, b=1: None, (1, 2, 3)),
+        (lambda *, a: None, ()),
+        (lambda *, a: None, (1,)),
+        (lambda *, a=1: None, (1,)),
+        (lambda a, *rest, b: None, (1, 2)),
+    ],
+)
+def test_arguments_that_the_task_does_not_take_are_refused_when_it_is_enqueued(
+    function: Callable[..., None], args: tuple[int, ...]
+) -> None:
+    task = job(name=f"tests.arity_{uuid4().hex}")(function)
+    with pytest.raises(ArgumentError, match="arity"):
+        task.call(*args)
 
 
 def test_a_key_is_held_until_the_job_ends(database: Database) -> None:
