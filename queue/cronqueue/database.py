@@ -12,15 +12,17 @@ PostgreSQL and SQLite differ in three ways that matter, and all three are settle
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, TextClause, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError as UrlError
@@ -29,7 +31,8 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.clock import Clock, SystemClock
 from cronqueue.columns import Instant
-from cronqueue.errors import ConfigurationError, CronqueueError, DatabaseUnreachable
+from cronqueue.direct import Direct
+from cronqueue.errors import ConfigurationError, DatabaseUnreachable, OutcomeUnknown
 
 T = TypeVar("T")
 
@@ -56,10 +59,6 @@ _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 _SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
-class OutcomeUnknown(CronqueueError):
-    """The connection broke while a transaction committed: it may have happened, or not."""
-
-
 class Database:
     """One database: its engine, its clock, its transactions."""
 
@@ -73,6 +72,7 @@ class Database:
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self._is_ours = True
+        self._pool_size = pool_size
         if engine is None:
             engine = _create_engine(parse_url(url or ""), pool_size)
         elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
@@ -94,6 +94,7 @@ class Database:
             else engine.execution_options(sched_begin=None)
         )
         self._snapshot = self.engine.execution_options(sched_begin="DEFERRED")
+        _all.add(self)
 
     @property
     def now_sql(self) -> str:
@@ -109,6 +110,10 @@ class Database:
     def moment(self, value: datetime) -> Any:
         """A moment as a parameter of textual SQL."""
         return Instant().process_bind_param(value, self.engine.dialect)
+
+    def as_moment(self, stored: Any) -> Any:
+        """A moment, or None, as the driver has read it."""
+        return Instant().process_result_value(stored, self.engine.dialect)
 
     def among(self, parameter: str) -> str:
         """The SQL of "is among the values of this parameter", which `listed` makes."""
@@ -150,14 +155,26 @@ class Database:
         with reaching(self.url), self._autocommit.connect() as connection:
             yield connection
 
+    @cached_property
+    def direct(self) -> Direct | None:
+        """The way past transactions; None on a caller's engine, whose connections have their own mode."""
+        if not self._is_ours:
+            return None
+        return Direct(_create_engine(self.url, self._pool_size, autocommit=True))
+
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a write transaction, again after a deadlock or while the file is busy."""
+        """Run `work` in a write transaction, again after a deadlock or while the file is busy.
+
+        Once again, too, after a connection that was lost before the commit: the server may have been
+        restarted since it was last used.
+        """
         for attempt in range(1, WRITE_TRIES + 1):
             try:
                 with self.begin() as connection:
                     return work(connection)
             except DBAPIError as error:
-                if attempt == WRITE_TRIES or not is_transient(error):
+                may_pass = is_transient(error) or (attempt == 1 and is_disconnect(error))
+                if attempt == WRITE_TRIES or not may_pass:
                     raise
                 time.sleep(random.uniform(0, 0.01 * 2**attempt))
         raise AssertionError("unreachable")
@@ -171,6 +188,26 @@ class Database:
         """Close the connections; an engine of the caller's stays as it is."""
         if self._is_ours:
             self.engine.dispose()
+        if (direct := self.__dict__.get("direct")) is not None:
+            direct.dispose()
+
+    def forget_connections(self) -> None:
+        """They belong to the process that we were forked from, which goes on with them."""
+        if self._is_ours:
+            self.engine.dispose(close=False)
+            self.__dict__.pop("direct", None)
+
+
+_all: WeakSet[Database] = WeakSet()
+
+
+def _forget_connections() -> None:
+    for database in list(_all):
+        database.forget_connections()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
 
 
 def read_now(database: Database, connection: Connection) -> datetime:
@@ -275,29 +312,34 @@ def reaching(url: URL) -> Iterator[None]:
         ) from error
 
 
-def _create_engine(url: URL, pool_size: int) -> Engine:
+def _create_engine(url: URL, pool_size: int, *, autocommit: bool = False) -> Engine:
     try:
         if url.get_backend_name() == "sqlite":
             return _create_sqlite_engine(url, pool_size)
-        return _create_postgresql_engine(url, pool_size)
+        return _create_postgresql_engine(url, pool_size, autocommit)
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigurationError(
             f"the driver for {url.drivername} is missing ({error}): pip install 'cronqueue[postgres]'"
         ) from None
 
 
-def _create_postgresql_engine(url: URL, pool_size: int) -> Engine:
+def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Engine:
     arguments = {key: value for key, value in POSTGRESQL_CONNECT.items() if key not in url.query}
     arguments.setdefault("application_name", "sched")
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=10, connect_args=arguments, pool_timeout=30
+        url,
+        pool_size=pool_size,
+        max_overflow=10,
+        connect_args=arguments,
+        pool_timeout=30,
+        pool_reset_on_return=None if autocommit else "rollback",
     )
 
     @event.listens_for(engine, "connect")
     def settle(connection: Any, record: object) -> None:
         connection.autocommit = True
         connection.execute(_POSTGRESQL_SESSION)
-        connection.autocommit = False
+        connection.autocommit = autocommit
 
     return engine
 

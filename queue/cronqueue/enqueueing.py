@@ -19,7 +19,14 @@ from cronqueue.durations import parse_duration
 from cronqueue.errors import ArgumentError, EncodingError, RunAtError
 from cronqueue.handles import EnqueuedJobs, live_in, new_handle
 from cronqueue.hooks import announce, has_hooks
-from cronqueue.insertion import NewJob, find_holder, insert_alike, insert_job, insert_jobs
+from cronqueue.insertion import (
+    NewJob,
+    find_holder,
+    insert_alike,
+    insert_directly,
+    insert_job,
+    insert_jobs,
+)
 from cronqueue.models import Job
 from cronqueue.registry import (
     DEFAULT_QUEUE,
@@ -98,7 +105,7 @@ def enqueue_call(call: Call) -> Job[Any]:
         with sessions.joined(session) as (database, connection):
             return live_in(database, _store(database, connection, new))
     database = configuration.get_database()
-    job = database.write(lambda connection: _store(database, connection, new))
+    job = _store_alone(database, new)
     wakeup.notify(database)
     return job
 
@@ -204,6 +211,15 @@ def _for_bulk(call: object) -> Call:
             f"{call.task}: in a bulk the session is one for all, enqueue_many(..., session=...)"
         )
     return call
+
+
+def _store_alone(database: Database, new: NewJob) -> Job[Any]:
+    """In a transaction only where a hook or the holder of the key may have a part in it."""
+    if not has_hooks("enqueue", new.task):
+        row = insert_directly(database, new)
+        if row is not None:
+            return new_handle(new, row, created=True)
+    return database.write(lambda connection: _store(database, connection, new))
 
 
 def _store(database: Database, connection: Connection, new: NewJob) -> Job[Any]:

@@ -35,6 +35,10 @@ class DatabaseUnreachable(CronqueueError):
     """The database does not answer, or refuses the connection."""
 
 
+class OutcomeUnknown(CronqueueError):
+    """The connection broke while a transaction committed: it may have happened, or not."""
+
+
 class SchemaMismatch(CronqueueError):
     """The tables are missing, older than this release needs, or newer than it knows."""
 

@@ -27,8 +27,8 @@ from cronqueue.admission import admit
 from cronqueue.board import Board
 from cronqueue.claim import Claimant, new_token
 from cronqueue.clock import boottime
-from cronqueue.database import Database, OutcomeUnknown, is_outage
-from cronqueue.errors import JobInterrupted, JobTimeout
+from cronqueue.database import Database, is_outage
+from cronqueue.errors import JobInterrupted, JobTimeout, OutcomeUnknown
 from cronqueue.exchange import Order, Reply, Request, exchange
 from cronqueue.execution import Executed, Execution, Surroundings
 from cronqueue.executorspec import ExecutorSpec

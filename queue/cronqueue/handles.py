@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -64,8 +64,7 @@ class EnqueuedJobs(Sequence[Job[Any]]):
 def new_handle(new: NewJob, row: Inserted, *, created: bool) -> Job[Any]:
     """The handle of a job that was just inserted, without reading it back."""
     job: Job[Any] = Job()
-    values = _BLANK | {name: value for name, value in asdict(new).items() if name in _BLANK}
-    values |= asdict(row)
+    values = _BLANK | {name: getattr(new, name) for name in _GIVEN} | row._asdict()
     values |= {"state": "held" if new.held_reason else "queued", "unique_key": new.key}
     values["updated_at"] = row.created_at
     if new.key is None:
@@ -168,3 +167,4 @@ _BLANK: dict[str, Any] = {attribute.key: None for attribute in Job.__mapper__.co
     "run_alone": False,
     "v": ROW_FORMAT,
 }
+_GIVEN = [field.name for field in fields(NewJob) if field.name in _BLANK]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, TextClause, select, text
 from sqlalchemy.orm import Session
@@ -14,7 +15,10 @@ from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.columns import Instant
 from cronqueue.database import Database, prepared
+from cronqueue.errors import OutcomeUnknown
 from cronqueue.models import Job
+
+log = logging.getLogger("cronqueue")
 
 # Rows of one statement: it must be far from its time limit.
 BATCH = 20_000
@@ -47,8 +51,7 @@ class NewJob:
     batch_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(NamedTuple):
     """What the database filled in."""
 
     id: int
@@ -61,7 +64,29 @@ def insert_job(database: Database, connection: Connection, new: NewJob) -> Inser
     """Insert one job; None where an unfinished job holds its key."""
     statement = _insert_one(database.is_postgresql, new.key is not None, database.now_sql)
     row = connection.execute(statement, _parameters(database, new)).one_or_none()
-    return None if row is None else Inserted(row.id, row.run_at, row.expires_at, row.created_at)
+    return None if row is None else Inserted._make(row)
+
+
+def insert_directly(database: Database, new: NewJob) -> Inserted | None:
+    """Insert and commit one job past SQLAlchemy's transactions; None where that could not be.
+
+    An unfinished job may hold its key, or the database has refused: a transaction tells which. Raises
+    OutcomeUnknown.
+    """
+    if database.direct is None:
+        return None
+    statement = _insert_one(database.is_postgresql, new.key is not None, database.now_sql)
+    try:
+        row = database.direct.fetch(statement, _parameters(database, new))
+    except OutcomeUnknown:
+        raise
+    except Exception as error:
+        log.debug("storing a job directly failed, a transaction tries: %s", error)
+        return None
+    if row is None:
+        return None
+    job_id, *moments = row
+    return Inserted(job_id, *(database.as_moment(each) for each in moments))
 
 
 def insert_jobs(database: Database, connection: Connection, new: Sequence[NewJob]) -> list[int]:

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from cronqueue.database import Database, OutcomeUnknown, is_disconnect
-from cronqueue.errors import CronqueueError
+from cronqueue.database import Database, is_disconnect
+from cronqueue.errors import CronqueueError, OutcomeUnknown
 from cronqueue.finish import Finished, Retention, finish
 
 

@@ -108,11 +108,18 @@ class Notifier:
         while self._pending.wait():
             self._pending.clear()
             # It is only a hint; the workers poll.
-            with suppress(Exception), self._database.autocommit() as connection:
-                connection.execute(text(f"NOTIFY {CHANNEL}"))
+            with suppress(Exception):
+                self._send()
             if not self._pending.is_set():
                 self._idle.set()
             time.sleep(NOTIFY_PERIOD)
+
+    def _send(self) -> None:
+        if self._database.direct is not None:
+            self._database.direct.execute(f"NOTIFY {CHANNEL}")
+            return
+        with self._database.autocommit() as connection:
+            connection.execute(text(f"NOTIFY {CHANNEL}"))
 
 
 class Listener(Protocol):
