@@ -1,10 +1,12 @@
 """The board: a little memory that a supervisor shares with its executors.
 
-What stands on it survives the executor: which jobs' bodies had begun, and until when they may run. The
-supervisor writes when it last renewed the leases; an executor that finds this too old starts nothing.
+What stands on it survives the executor: which jobs' bodies had begun, and until when they may run. Nor does
+it need the executor: a body that lets nothing else of its process run keeps its lease, since the token of
+its claim stands here before it begins. The supervisor writes when it last renewed the leases; an executor
+that finds this too old starts nothing.
 
     header   renewed_at f64 · beat_at f64
-    entries  job_id i64 · hard_deadline f64, one for each job that began and is not finished yet
+    entries  job_id i64 · hard_deadline f64 · lock_token, one for each job that began and is not finished yet
 
 Renewals are of `clock.boottime`, since leases run out while the machine sleeps. What bodies and loops do
 is of `time.monotonic`: they sleep with it. Both are the same in all processes. A single value is written
@@ -22,8 +24,9 @@ from pathlib import Path
 
 _HEADER = struct.Struct("dd")
 _FLOAT = struct.Struct("d")
-_ENTRY = struct.Struct("qd")
+_ENTRY = struct.Struct("qd24s")
 _ID = struct.Struct("q")
+_REST = struct.Struct("d24s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Begun:
     entry: int
     job_id: int
     hard_deadline: float
+    lock_token: str
 
 
 class Board:
@@ -76,10 +80,11 @@ class Board:
     def beat_at(self, moment: float) -> None:
         _FLOAT.pack_into(self._memory, _FLOAT.size, moment)
 
-    def begin(self, entry: int, job_id: int, hard_deadline: float | None) -> None:
+    def begin(self, entry: int, job_id: int, lock_token: str, hard_deadline: float | None) -> None:
         """The body begins now. The id goes last: an entry counts by it."""
         offset = _HEADER.size + entry * _ENTRY.size
-        _FLOAT.pack_into(self._memory, offset + _ID.size, hard_deadline or 0.0)
+        rest = hard_deadline or 0.0, lock_token.encode()
+        _REST.pack_into(self._memory, offset + _ID.size, *rest)
         _ID.pack_into(self._memory, offset, job_id)
 
     def end_body(self, entry: int) -> None:
@@ -88,15 +93,19 @@ class Board:
 
     def clear(self, entry: int) -> None:
         """The job is finished, or lost: whatever happens now does not concern it."""
-        _ENTRY.pack_into(self._memory, _HEADER.size + entry * _ENTRY.size, 0, 0.0)
+        _ENTRY.pack_into(self._memory, _HEADER.size + entry * _ENTRY.size, 0, 0.0, b"")
 
     def begun(self) -> list[Begun]:
         """The jobs whose bodies began and that are not finished."""
         found = []
         for entry in range(self.entries):
-            job_id, deadline = _ENTRY.unpack_from(self._memory, _HEADER.size + entry * _ENTRY.size)
+            job_id, deadline, token = _ENTRY.unpack_from(
+                self._memory, _HEADER.size + entry * _ENTRY.size
+            )
             if job_id:
-                found.append(Begun(entry, job_id, deadline))
+                found.append(
+                    Begun(entry, job_id, deadline, token.rstrip(b"\0").decode("ascii", "replace"))
+                )
         return found
 
     def close(self) -> None:

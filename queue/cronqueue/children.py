@@ -55,6 +55,10 @@ class Child:
     def pid(self) -> int:
         return self.process.pid or 0
 
+    def held_tokens(self) -> set[str]:
+        """The claims to be renewed: what it has told us of, and what it may have had no time to."""
+        return self.tokens.union(each.lock_token for each in self.board.begun())
+
     def send(self, *message: Any) -> None:
         """Say something, unless it has not listened for long; what must be heard is said again.
 

@@ -171,17 +171,20 @@ class Pool:
 
     def _begin(self, placed: Placed) -> None:
         execution = placed.execution
-        job_id, entry = execution.claimed.id, placed.entry
         execution.on_limit = lambda seconds: self._limit(placed, seconds)
         execution.begin()
         hard = execution.hard_timeout
-        self._board.begin(entry, job_id, None if hard is None else time.monotonic() + hard)
+        self._write(placed, None if hard is None else time.monotonic() + hard)
         if hard is not None:
             self._begun(placed)
 
     def _limit(self, placed: Placed, seconds: float) -> None:
-        self._board.begin(placed.entry, placed.execution.claimed.id, time.monotonic() + seconds)
+        self._write(placed, time.monotonic() + seconds)
         self._begun(placed)
+
+    def _write(self, placed: Placed, hard_deadline: float | None) -> None:
+        claimed = placed.execution.claimed
+        self._board.begin(placed.entry, claimed.id, claimed.lock_token, hard_deadline)
 
     def _end(self, placed: Placed, executed: Executed) -> None:
         self._board.end_body(placed.entry)

@@ -108,7 +108,7 @@ class Upkeep:
     def _renew(self, now: float, children: Sequence[Child]) -> None:
         """Renew all leases; what stands on the boards is the time before the statement was sent."""
         lease = self._settings.lease
-        tokens = {token for child in children for token in child.tokens}
+        tokens = {token for child in children for token in child.held_tokens()}
         if now >= self._renew_at:
             if tokens:
                 self._share(renew(self._database, tokens, lease), children)

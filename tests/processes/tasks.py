@@ -143,10 +143,10 @@ def ignore_everything() -> None:
 
 
 @job
-def hold_all_threads() -> None:
+def hold_all_threads(seconds: int = 3600) -> None:
     """Sleeps in C without letting go of the interpreter: nothing else in the process runs."""
     note("began")
-    ctypes.PyDLL(None).sleep(3600)
+    ctypes.PyDLL(None).sleep(seconds)
 
 
 @job

@@ -43,6 +43,15 @@ def test_executors_end_with_their_supervisor(sqlite_stage: Stage) -> None:
     eventually(lambda: not any(map(is_alive, pids)), "end of the executors")
 
 
+def test_a_job_that_lets_nothing_else_in_its_process_run_keeps_its_lease(stage: Stage) -> None:
+    stage.worker("--lease", "1s").executors()
+    stage.worker("--lease", "1s").executors()
+
+    job = stage.enqueue("hold_all_threads", 3)
+
+    assert stage.wait_for(job).attempts == 1
+
+
 def test_of_a_killed_executor_only_what_had_begun_spends_its_attempt(stage: Stage) -> None:
     # Short jobs first: the buffer grows, and many are claimed behind the one that kills.
     stage.enqueue_quick(300, priority=1)

@@ -34,7 +34,7 @@ def child_that(target: Any, *arguments: Any) -> Iterator[Child]:
 
 def test_a_job_that_ends_its_process_with_0_has_killed_it_all_the_same() -> None:
     with child_that(os._exit, 0) as child:
-        child.board.begin(0, 7, None)
+        child.board.begin(0, 7, "token", None)
         death = child.death()
         assert death is not None
         assert death.started == {7}
@@ -55,6 +55,6 @@ def test_an_executor_that_does_not_listen_never_blocks_the_supervisor() -> None:
 
 def test_nothing_is_overdue_because_the_machine_slept() -> None:
     with child_that(time.sleep, 600) as child:
-        child.board.begin(0, 7, time.monotonic() + timedelta(minutes=1).total_seconds())
+        child.board.begin(0, 7, "token", time.monotonic() + timedelta(minutes=1).total_seconds())
         assert child.overdue_job(time.monotonic()) is None
         assert child.overdue_job(time.monotonic() + 61) == 7
