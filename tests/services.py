@@ -98,6 +98,10 @@ class Service:
 
         return eventually(look, f"{number} executors of {self.name}")
 
+    def others(self) -> list[int]:
+        """Its processes but the first: executors, the server that forks them, what jobs have left."""
+        return [pid for pid in _group(self.pid) if pid != self.pid]
+
     def send(self, number: signal.Signals) -> None:
         """Signal the supervisor alone."""
         self.process.send_signal(number)
@@ -123,7 +127,7 @@ class Service:
         """End it and all that it has started."""
         self.send_all(signal.SIGKILL)
         self.process.wait()
-        eventually(lambda: not _group_lives(self.pid), f"end of {self.name}")
+        eventually(lambda: not any(_group(self.pid)), f"end of {self.name}")
 
 
 @dataclass
@@ -254,11 +258,10 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def _group_lives(leader: int) -> bool:
-    """Whether a process of the group is more than a zombie that nobody has fetched."""
+def _group(leader: int) -> Iterator[int]:
+    """The processes of a group, without zombies that nobody has fetched."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             state, _, group = path.read_text().rpartition(")")[2].split()[:3]
             if int(group) == leader and state not in "ZX":
-                return True
-    return False
+                yield int(path.parent.name)

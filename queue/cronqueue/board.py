@@ -52,8 +52,13 @@ class Board:
     def create(cls, entries: int) -> Board:
         """A new, empty board, in a file that only its owner can read."""
         number, name = tempfile.mkstemp(prefix="sched-board-")
-        os.ftruncate(number, _HEADER.size + entries * _ENTRY.size)
-        os.close(number)
+        try:
+            # Written, not only made long: on a full disk this fails here, and not at the first touch.
+            with os.fdopen(number, "wb") as file:
+                file.write(bytes(_HEADER.size + entries * _ENTRY.size))
+        except OSError:
+            os.unlink(name)
+            raise
         return cls(Path(name), entries)
 
     def forget_file(self) -> None:

@@ -131,15 +131,22 @@ class Child:
 
 
 def start_child(context: BaseContext, template: ExecutorSpec) -> Child:
-    """Start an executor with an identity of its own."""
+    """Start an executor with an identity of its own. Raises OSError or EOFError where that fails."""
     board = Board.create(template.board_entries)
     board.renewed_at = boottime()
     board.beat_at = time.monotonic()
     spec = replace(template, worker_id=secrets.token_hex(16), board_path=str(board.path))
     ours, theirs = context.Pipe()
     process = context.Process(target=run_executor, args=(spec, theirs), name="sched-executor")  # type: ignore[attr-defined]
-    process.start()
-    theirs.close()
+    try:
+        process.start()
+    except BaseException:
+        ours.close()
+        board.forget_file()
+        board.close()
+        raise
+    finally:
+        theirs.close()
     return Child(spec, process, ours, board, boottime())
 
 

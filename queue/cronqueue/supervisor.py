@@ -187,11 +187,15 @@ class Supervisor:
 
     def _delay_restart(self, dead: Child) -> None:
         """The next executor comes at once, unless this one did not even start."""
-        short = boottime() - dead.started_at < SHORT_LIFE and not dead.is_ready
-        self._restart_pause = (
-            min(max(self._restart_pause * 2, 0.5), _LONGEST_RESTART_PAUSE) if short else 0.0
-        )
-        self._restart_at = boottime() + self._restart_pause
+        now = boottime()
+        if now - dead.started_at < SHORT_LIFE and not dead.is_ready:
+            self._lengthen_restart_pause(now)
+        else:
+            self._restart_at = self._restart_pause = 0.0
+
+    def _lengthen_restart_pause(self, now: float) -> None:
+        self._restart_pause = min(max(self._restart_pause * 2, 0.5), _LONGEST_RESTART_PAUSE)
+        self._restart_at = now + self._restart_pause
 
     def _end_overdue(self, now: float, awake: float) -> None:
         """`awake` is of `time.monotonic`: nothing is overdue because the machine was suspended."""
@@ -213,10 +217,18 @@ class Supervisor:
             return
         if not self._has_an_end():
             self._watch_files(now)
-        if now >= self._restart_at:
-            for _ in range(self._missing):
+        while self._missing and now >= self._restart_at:
+            try:
                 self._start_child(0)
-            self._missing = 0
+                self._missing -= 1
+            except (OSError, EOFError) as error:
+                # The server that forks them has just died, or the machine is short of something.
+                self._lengthen_restart_pause(now)
+                log.error(
+                    "an executor could not be started, next try in %.1f s: %s",
+                    self._restart_pause,
+                    first_line(error),
+                )
 
     def _has_an_end(self) -> bool:
         """Whether executors leave by themselves when their work is done."""

@@ -43,6 +43,17 @@ def test_executors_end_with_their_supervisor(sqlite_stage: Stage) -> None:
     eventually(lambda: not any(map(is_alive, pids)), "end of the executors")
 
 
+def test_a_worker_goes_on_whatever_of_its_processes_is_killed(sqlite_stage: Stage) -> None:
+    worker = sqlite_stage.worker()
+    for _ in range(3):
+        worker.executors()
+        for pid in worker.others():
+            os.kill(pid, signal.SIGKILL)
+
+    assert sqlite_stage.wait_for(sqlite_stage.enqueue("quick")).attempts == 1
+    assert worker.stop() == 0
+
+
 def test_a_job_that_lets_nothing_else_in_its_process_run_keeps_its_lease(stage: Stage) -> None:
     stage.worker("--lease", "1s").executors()
     stage.worker("--lease", "1s").executors()

@@ -1,0 +1,56 @@
+"""An executor that cannot be started now is started later, and the supervisor goes on meanwhile."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cronqueue import supervisor as module
+from cronqueue.board import Board
+from cronqueue.clock import boottime
+from cronqueue.database import Database
+from cronqueue.supervisor import Supervisor
+from in_process import InProcess
+
+
+@pytest.mark.parametrize("fault", [ConnectionRefusedError(), EOFError(), OSError("no space left")])
+def test_an_executor_that_cannot_be_started_is_tried_again_after_a_pause(
+    database: Database, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    supervisor: Any = Supervisor(InProcess(database)._spec, database)
+    answers: list[Any] = [fault, fault, "child", "child"]
+
+    def start_child(*arguments: object) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(module, "start_child", start_child)
+    now, supervisor._missing = boottime(), 2
+    supervisor._replace_missing(now)
+    supervisor._replace_missing(now + 0.1)
+    assert len(answers) == 3
+    supervisor._replace_missing(now + 10)
+    assert (len(answers), supervisor._missing) == (2, 2)
+    supervisor._replace_missing(now + 30)
+    assert (supervisor._children, supervisor._missing) == (["child", "child"], 0)
+
+
+def test_a_board_that_the_disk_has_no_room_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Board.create(1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
