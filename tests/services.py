@@ -19,15 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import insert
+from sqlalchemy import insert, make_url
 
-from cronqueue import Job, enqueue, overview
+from cronqueue import Job, enqueue, overview, schema
 from cronqueue.database import Database
 from job_rows import configured, get
+from postgres_proxy import Proxy
+from postgres_server import PostgresServer
 
 T = TypeVar("T")
 
 TASKS = Path(__file__).parent / "processes" / "tasks.py"
+# On the path of a process, this sets its clocks wrong.
+CLOCKS = Path(__file__).parent / "clocks"
 # Everything waited for comes in seconds; a machine under load may need many.
 PATIENCE = 45.0
 LOOK_EVERY = 0.01
@@ -158,7 +162,7 @@ class Stage:
         return subprocess.run(
             self._command(*arguments),
             cwd=self.folder,
-            env=self._environ(environ),
+            env=self.environ(environ),
             capture_output=True,
             text=True,
             check=False,
@@ -215,7 +219,7 @@ class Stage:
             process = subprocess.Popen(
                 self._command(*arguments),
                 cwd=self.folder,
-                env=self._environ(environ),
+                env=self.environ(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -228,7 +232,8 @@ class Stage:
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "cronsched.cli", *arguments]
 
-    def _environ(self, environ: dict[str, str]) -> dict[str, str]:
+    def environ(self, environ: dict[str, str]) -> dict[str, str]:
+        """What surrounds the stage's programs: nothing of the outer settings, and this."""
         outer = {
             key: value
             for key, value in os.environ.items()
@@ -249,6 +254,23 @@ def stage_in(folder: Path, url: str) -> Iterator[Stage]:
         for service in stage.services:
             service.destroy()
         stage.database.dispose()
+
+
+@contextmanager
+def behind_proxy(server: PostgresServer, folder: Path) -> Iterator[tuple[Stage, Proxy]]:
+    """A stage whose programs reach the server through a proxy; the test itself goes past it."""
+    url = make_url(server.url())
+    assert url.port is not None
+    database = Database(url)
+    schema.upgrade(database)
+    database.dispose()
+    proxy = Proxy(url.port)
+    try:
+        with stage_in(folder, server.url()) as stage:
+            stage.url = url.set(port=proxy.port).render_as_string(hide_password=False)
+            yield stage, proxy
+    finally:
+        proxy.close()
 
 
 def is_alive(pid: int) -> bool:

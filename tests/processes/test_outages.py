@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
 from postgres_server import PostgresServer
-from services import Stage
+from services import Stage, behind_proxy, eventually
 
 
 def test_a_worker_goes_on_by_itself_after_the_database_restarted(
@@ -28,3 +31,19 @@ def test_a_worker_goes_on_by_itself_after_the_database_restarted(
     later = stage.enqueue("quick")
     assert stage.wait_for(later).attempts == 1
     assert worker.stop() == 0
+
+
+def test_a_claim_whose_commit_is_not_heard_of_is_given_back_long_before_its_lease_ends(
+    own_postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    with behind_proxy(own_postgres_server, tmp_path) as (stage, proxy):
+        worker = stage.worker("--lease", "10m", "--concurrency", "2")
+        worker.executors()
+
+        with proxy.losing_commits(1.0):
+            jobs = stage.enqueue_quick(20)
+            eventually(lambda: proxy.lost >= 5, "replies that were lost")
+
+        for each in jobs:
+            assert stage.wait_for(each).attempts == 1
+        assert Counter(note.job_id for note in stage.notes("ran")) == Counter(jobs)
