@@ -251,12 +251,11 @@ class Executor:
                 self._holdings.give_back()
         if self._draining or not self._leases_are_fresh():
             return
-        asleep = boottime() - time.monotonic()
         offered = []
         while (claimed := self._holdings.next_to_offer()) is not None:
             entry = self._holdings.take_entry(claimed)
-            claimed_at = asleep + self._holdings.claimed_at(claimed)
-            placed = Placed(Execution(claimed, self._surroundings), entry, claimed_at)
+            sent_at = self._holdings.sent_at(claimed)
+            placed = Placed(Execution(claimed, self._surroundings), entry, sent_at)
             self._holdings.place(placed)
             offered.append(placed)
         self._pool.offer(offered)
@@ -328,14 +327,14 @@ class Executor:
             self._order(now),
             frozenset(self._gate.ended),
         )
-        claimed_at = time.monotonic()
+        claimed_at, sent_at = time.monotonic(), boottime()
         try:
             reply = exchange(self._database, request, self._retention)
         except Exception as error:
             self._pause_after(error, request.order)
         else:
             self._outage.is_over(boottime())
-            self._apply(request, reply, claimed_at)
+            self._apply(request, reply, claimed_at, sent_at)
 
     def _order(self, now: float) -> Order | None:
         if self._room(now) <= 0:
@@ -355,7 +354,7 @@ class Executor:
             looks_at_gate=self._gate.may_look(now),
         )
 
-    def _apply(self, request: Request, reply: Reply, claimed_at: float) -> None:
+    def _apply(self, request: Request, reply: Reply, claimed_at: float, sent_at: float) -> None:
         lost = [each.job_id for each in request.finished if each.job_id not in reply.ours]
         if lost and not self._outcome_was_unknown:
             log.warning("%s lost to a rescue or an operator; the result is dropped", _jobs(lost))
@@ -366,19 +365,19 @@ class Executor:
             self._board.clear(entry)
         self._gate.handed_in(request.guards, reply.freed)
         if request.order is not None:
-            self._take_in(request.order, reply, claimed_at)
+            self._take_in(request.order, reply, claimed_at, sent_at)
         # A sweep comes after the releases of its transaction, and has seen them.
         has_swept = reply.found is not None and reply.found.swept
         if (request.releases or reply.freed) and not has_swept:
             self._search = self._search.returned()
 
-    def _take_in(self, order: Order, reply: Reply, claimed_at: float) -> None:
+    def _take_in(self, order: Order, reply: Reply, claimed_at: float, sent_at: float) -> None:
         self._gate.looked(reply.gate_due)
         if reply.claim_error is not None:
             self._pause_after(reply.claim_error, None)
         if reply.found is None:
             return
-        self._holdings.add(order.lock_token, reply.claimed, claimed_at)
+        self._holdings.add(order.lock_token, reply.claimed, claimed_at, sent_at)
         self._search = self._search.after(reply.found)
         if reply.found.gave_back:
             # Last attempts are not read ahead, and not to be asked for all the time.

@@ -38,6 +38,7 @@ class Holdings:
         self._entry_of: dict[Hold, int] = {}
         self._held: dict[str, set[int]] = {}
         self._claimed_at: dict[str, float] = {}
+        self._sent_at: dict[str, float] = {}
         self._told: set[str] = set()
         self._dropped: list[str] = []
         self._waiting_of: Counter[str] = Counter()
@@ -88,12 +89,19 @@ class Holdings:
 
     # The way of a job through an executor.
 
-    def add(self, lock_token: str, claimed: Sequence[Claimed], claimed_at: float) -> None:
-        """Take in a claim; the best of all that wait is first."""
+    def add(
+        self, lock_token: str, claimed: Sequence[Claimed], claimed_at: float, sent_at: float
+    ) -> None:
+        """Take in a claim; the best of all that wait is first.
+
+        `sent_at` is the same moment as `claimed_at`, of `clock.boottime`. Both are kept, since the machine
+        may be suspended between now and the start.
+        """
         if not claimed:
             return
         self._held[lock_token] = {job.id for job in claimed}
         self._claimed_at[lock_token] = claimed_at
+        self._sent_at[lock_token] = sent_at
         self._waiting_of[lock_token] = len(claimed)
         self._alone.update((lock_token, job.id) for job in claimed if job.run_alone)
         self.waiting += claimed
@@ -103,9 +111,9 @@ class Holdings:
         """Whether a waiting job must run before this one."""
         return bool(self.waiting) and self.waiting[0].priority > placed.execution.claimed.priority
 
-    def claimed_at(self, job: Claimed) -> float:
-        """When its claim was sent."""
-        return self._claimed_at[job.lock_token]
+    def sent_at(self, job: Claimed) -> float:
+        """When its claim was sent, of `clock.boottime`."""
+        return self._sent_at[job.lock_token]
 
     def age(self, placed: Placed, now: float) -> float:
         """Seconds since it was claimed."""
@@ -239,7 +247,7 @@ class Holdings:
             return
         ids.discard(job_id)
         if not ids:
-            del self._held[lock_token], self._claimed_at[lock_token]
+            del self._held[lock_token], self._claimed_at[lock_token], self._sent_at[lock_token]
             if lock_token in self._told:
                 self._told.discard(lock_token)
                 self._dropped.append(lock_token)

@@ -7,7 +7,10 @@ import signal
 
 import pytest
 
-from services import Service, Stage
+from cronqueue.processes import is_stopped
+from cronqueue.rescue import rescue
+from job_rows import claim_due, execute, ids, let_leases_run_out
+from services import CLOCKS, Service, Stage, eventually
 
 LOST = "lost to a rescue or an operator"
 
@@ -52,6 +55,36 @@ def test_an_executor_that_wakes_up_starts_nothing_that_it_had_claimed_before(
     # It is back at work.
     assert stage.wait_for(stage.enqueue("quick")).locked_by == sleeper.name
     assert not [n for n in stage.notes("ran") if n.job_id in behind and n.pid == began.pid]
+
+
+def test_a_machine_that_was_suspended_past_the_lease_starts_nothing_that_it_had_claimed(
+    sqlite_stage: Stage,
+) -> None:
+    stage, slept = sqlite_stage, sqlite_stage.folder / "slept"
+    stage.enqueue_quick(200, priority=2)
+    long_one = stage.enqueue("stand_still_first_time", priority=1, timeout="50s")
+    behind = stage.enqueue_quick(100)
+    sleeper = stage.worker("--concurrency", "1", PYTHONPATH=str(CLOCKS), SLEPT=str(slept))
+    (began,) = stage.wait_for_notes("began")
+    eventually(lambda: is_stopped(began.pid), "a stopped executor")
+
+    # All of it stands still for a moment, which was a minute by the clocks that go on meanwhile.
+    with stage.database.begin():  # so that it is in no transaction of its own
+        sleeper.send(signal.SIGSTOP)
+        eventually(lambda: is_stopped(sleeper.pid), "a stopped supervisor")
+        slept.write_text("60")
+    let_leases_run_out(stage.database)
+    rescue(stage.database)
+    execute(stage.database, "UPDATE sched_jobs SET run_at = created_at WHERE state = 'queued'")
+    elsewhere = ids(claim_due(stage.database, 500))
+    sleeper.send_all(signal.SIGCONT)
+
+    sleeper.wait_for_line(LOST)
+    assert set(elsewhere) == {long_one, *behind}
+    assert stage.wait_for(stage.enqueue("quick")).locked_by == sleeper.name
+    assert not [note for note in stage.notes("ran") if note.job_id in elsewhere]
+    # Nor was its time limit up: it had not run for a minute.
+    assert not sleeper.said("hard timeout|an executor is gone")
 
 
 def signal_to(service: Service, who: str, number: signal.Signals) -> None:
