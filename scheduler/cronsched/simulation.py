@@ -10,7 +10,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -211,15 +211,15 @@ class _Run:
             name = self._jobs[each.id].definition.name
             self._tallies[name].skipped[_KIND.sub("", each.reason)] += 1
         for number in ruling.admitted:
-            jobs[number] = replace(
-                jobs[number], has_slot=True, is_due=False, state="queued", held_reason=None
+            jobs[number] = jobs[number]._replace(
+                has_slot=True, is_due=False, state="queued", held_reason=None
             )
             self._let_through(number)
         for number in ruling.passed:
             del jobs[number]
             self._let_through(number)
         for number in ruling.waiting:
-            jobs[number] = replace(jobs[number], state="held", held_reason="overlap", is_due=False)
+            jobs[number] = jobs[number]._replace(state="held", held_reason="overlap", is_due=False)
 
     def _let_through(self, number: int) -> None:
         job = self._jobs[number]
@@ -237,8 +237,8 @@ class _Run:
             guard = guard_of(job.definition)
             if guard is not None and number in self._gate[guard]:
                 held = self._gate[guard][number]
-                self._gate[guard][number] = replace(
-                    held, state="running", started_at=now, is_ours=False
+                self._gate[guard][number] = held._replace(
+                    state="running", started_at=now, is_ours=False
                 )
             tally = self._tallies[job.definition.name]
             tally.ran += 1

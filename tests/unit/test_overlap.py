@@ -1,6 +1,5 @@
 """What becomes of the jobs of one guard: catch-up and overlap together."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,7 +37,7 @@ def due(job_id: int, ago: float = 0.0, **values: Any) -> Contender:
         is_due=True,
         is_ours=True,
     )
-    return replace(made, **values)
+    return made._replace(**values)
 
 
 def retry(job_id: int, ago: float = 0.0, **values: Any) -> Contender:
