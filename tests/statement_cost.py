@@ -129,5 +129,5 @@ def _rows_of(node: dict[str, Any]) -> int:
 
 
 def _in_words(node: dict[str, Any]) -> str:
-    about = [node["Node Type"], node.get("Index Name", ""), node.get("Relation Name", "")]
+    about = [node.get(what, "") for what in ("Node Type", "Index Name", "Relation Name", "Filter")]
     return f"  {' '.join(filter(None, about))}: {_rows_of(node)} rows"

@@ -25,6 +25,7 @@ from sqlalchemy import Boolean, Connection, TextClause, text
 from sqlalchemy.sql.selectable import TextualSelect
 from sqlalchemy.types import TypeEngine
 
+from cronqueue import wakeup
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.plugins import installed
@@ -93,11 +94,13 @@ class Ruling:
 class Admission:
     """What one transaction did.
 
-    `busy`: freed guards that somebody else was at. `more`: it was full, and another will get on.
+    `busy`: freed guards that somebody else was at. `crowded`: due ones, too. `more`: it was full, and
+    another will get on.
     """
 
     ruling: Ruling = Ruling()
     busy: frozenset[str] = frozenset()
+    crowded: bool = False
     more: bool = False
 
 
@@ -126,10 +129,15 @@ def admit(
         decide = judge or next(iter(installed("cronqueue.admission")), _admit_in_order)
         ruling = decide(connection, contenders, now)
         _write(database, connection, ruling)
+        left = guards.difference(locked)
         # Guards and jobs at which somebody else is for long must not keep us here.
-        return Admission(ruling, frozenset(freed).difference(locked), more and ruling != Ruling())
+        more &= ruling != Ruling()
+        return Admission(ruling, left.intersection(freed), not left.issubset(freed), more)
 
-    return database.write(work)
+    done = database.write(work)
+    if len(done.ruling.admitted) + len(done.ruling.passed) > 1:
+        wakeup.notify(database)  # some of them may be for others, who see no reason to look
+    return done
 
 
 def seconds_until_due(
@@ -274,15 +282,15 @@ WHERE id {any_id} AND state = 'running'
 
 def _find_guards(
     database: Database, connection: Connection, freed: Collection[str], tasks: str
-) -> tuple[set[str], bool]:
+) -> tuple[frozenset[str], bool]:
     limit = {"limit": BATCH, "tasks": tasks}
     due = list(_execute(database, connection, _DUE_GUARDS, limit).scalars())
     if None in due:
         _execute(database, connection, _OPEN)
     unknown = _execute(database, connection, _UNKNOWN_GUARDS, limit).scalars()
     orphaned = _execute(database, connection, f"{_FREE_WAITERS} LIMIT :limit", limit).scalars()
-    guards = {*freed, *due, *unknown, *orphaned} - {None}
-    return {guard for guard in guards if guard is not None}, len(due) == BATCH
+    guards = {*freed, *due, *unknown, *orphaned}
+    return frozenset(guard for guard in guards if guard is not None), len(due) == BATCH
 
 
 def _lock_guards(database: Database, connection: Connection, guards: Collection[str]) -> list[str]:

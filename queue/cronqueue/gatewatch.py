@@ -9,6 +9,8 @@ from cronqueue.admission import Admission
 
 # A freed guard at which somebody else is, is looked at again so soon.
 BUSY_GUARD_PAUSE = 0.01
+# What is due is looked at again so soon where somebody else was at all of it: they may leave some to us.
+CROWDED_GATE_PAUSE = 0.05
 # After a failure at the gate what needs none goes on.
 FAILURE_PAUSE = 5.0
 
@@ -51,8 +53,12 @@ class GateWatch:
     def admitted(self, done: Admission, now: float) -> None:
         """Guards at which somebody else was are tried again: nobody may have seen that they are free."""
         self.freed = set(done.busy)
-        self._admit_at = now + (BUSY_GUARD_PAUSE if done.busy else 0.0)
-        self._is_due, self._has_admitted = done.more, not done.more
+        pause = BUSY_GUARD_PAUSE if done.busy else 0.0
+        if done.crowded and not done.more:
+            pause = pause or CROWDED_GATE_PAUSE
+        self._admit_at = now + pause
+        self._is_due = done.more or done.crowded
+        self._has_admitted = not self._is_due
 
     def failed(self, now: float) -> None:
         """Nobody was let through."""

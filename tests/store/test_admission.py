@@ -11,6 +11,7 @@ from cronqueue.admission import Admission, admit, find_waiting, is_due, seconds_
 from cronqueue.database import Database
 from cronqueue.finish import hold_unknown, release
 from cronqueue.retry import Verdict
+from cronqueue.wakeup import heard_here
 from cronsched.options import CatchUp, Overlap
 from job_rows import (
     add,
@@ -26,6 +27,7 @@ from job_rows import (
     pass_time,
     verdicts,
 )
+from statement_cost import measured
 
 AGAIN = Verdict("queued", delay=60.0, error="boom", attempt_outcome="failed")
 
@@ -361,8 +363,30 @@ def test_a_full_batch_at_which_somebody_else_is_keeps_nobody(
         execute(database, "INSERT INTO sched_guards (key) VALUES ('s')")
         with database.begin() as somebody:
             somebody.exec_driver_sql("SELECT key FROM sched_guards WHERE key = 's' FOR UPDATE")
-            assert not admit(database).more
+            assert admit(database) == Admission(crowded=True)
         assert admit(database).more
+
+
+def test_jobs_that_are_let_through_together_are_made_known_to_other_workers(
+    database: Database,
+) -> None:
+    hints: list[str] = []
+    with heard_here(lambda: hints.append("jobs")):
+        occurrence(database, guard="a")
+        admit(database)
+        assert hints == []
+        for guard in ("b", "c"):
+            occurrence(database, 2, guard=guard, schedule=guard)
+        admit(database)
+    assert hints == ["jobs"]
+
+
+def test_guards_are_looked_up_in_a_set_however_many_are_due(postgres_url: str) -> None:
+    for database in opened(postgres_url):
+        occurrence(database)
+        with measured(database) as cost:
+            admit(database)
+        assert "hashed SubPlan" in str(cost)
 
 
 def test_an_admitted_job_that_is_being_claimed_counts_as_running(postgres_url: str) -> None:
