@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from cronqueue.errors import CronqueueError, DefinitionError
@@ -118,6 +119,8 @@ class Definition:
         the next occurrence, so their order is kept.
         """
         span = self.jitter
+        if not span:
+            return planned_for
         if next_nominal is not None:
             span = min(span, next_nominal - planned_for)
         drawn = hashlib.sha256(f"{self.name}\n{to_text(planned_for)}".encode()).digest()[:8]
@@ -127,19 +130,18 @@ class Definition:
     @property
     def timing_hash(self) -> str:
         """Changes with anything that moves an occurrence or its `run_at`."""
-        return _hash({key: value for key, value in self._values().items() if key in _TIMING})
+        return _timing_hash(self._values())
 
     @property
     def payload_hash(self) -> str:
         """Changes with anything else that the schedule means."""
-        return _hash(
-            {key: value for key, value in self._values().items() if key not in (*_TIMING, *_PLACE)}
-        )
+        return _payload_hash(self._values())
 
     @property
     def fingerprint(self) -> str:
         """Changes with anything that the schedule means, not with the place where it is declared."""
-        return _hash([self.name, self.timing_hash, self.payload_hash])
+        values = self._values()
+        return _hash([self.name, _timing_hash(values), _payload_hash(values)])
 
     def to_json(self) -> str:
         """The definition as canonical JSON."""
@@ -149,8 +151,7 @@ class Definition:
     def from_json(cls, text: str) -> Definition:
         """The definition that `to_json` wrote. Its trigger may be `Unloaded`."""
         values = json.loads(text)
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
+        unknown = sorted(values.keys() - _names())
         if unknown:
             raise DefinitionError(
                 f"stored schedule has {', '.join(unknown)}: written by a newer release"
@@ -158,7 +159,21 @@ class Definition:
         return cls(**{name: _read(name, value) for name, value in values.items()})
 
     def _values(self) -> dict[str, Any]:
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {name: _plain(getattr(self, name)) for name in _names()}
+
+
+@cache
+def _names() -> dict[str, None]:
+    """The names of the fields, in their order."""
+    return {field.name: None for field in fields(Definition)}
+
+
+def _timing_hash(values: Mapping[str, Any]) -> str:
+    return _hash({key: value for key, value in values.items() if key in _TIMING})
+
+
+def _payload_hash(values: Mapping[str, Any]) -> str:
+    return _hash({key: value for key, value in values.items() if key not in _TIMING + _PLACE})
 
 
 def canonical_json(value: object) -> str:
@@ -187,6 +202,8 @@ def _faults(made: Definition) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
     if isinstance(value, timedelta):
         return value / timedelta(seconds=1)
     if isinstance(value, datetime):
