@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from cronqueue.arrays import to_array
 from cronqueue.columns import to_text
-from cronqueue.database import Database
+from cronqueue.database import Database, prepared
 from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.serialization import encode_value
 from cronqueue.settings import Settings
@@ -88,7 +89,9 @@ def write_backfill(
 ) -> None:
     """Give each occurrence a job: a new one, or the one that it had and that did not run."""
     for chunk in chunks(new):
-        _insert(database, connection, chunk)
+        there = _find_there(database, connection, chunk)
+        absent = [each for each in chunk if (each.schedule, each.planned.planned_for) not in there]
+        _insert(database, connection, absent, [None] * len(absent))
         rows = [
             {**_key(each), **payload(each.job), "batch_id": each.job.batch_id} for each in chunk
         ]
@@ -105,10 +108,19 @@ def write_backfill(
 
 
 _KEYS = {"schedule": "text", "planned_for": "timestamptz"}
-_INSERT = """
-INSERT INTO sched_occurrences (schedule, planned_for, revision, utc_offset)
-SELECT new.schedule, new.planned_for, new.revision, new.utc_offset FROM {rows} WHERE true
-ON CONFLICT (schedule, planned_for) DO NOTHING RETURNING schedule, planned_for
+_SPAN = {"schedule": "text", "since": "timestamptz", "until": "timestamptz"}
+_THERE = """
+SELECT o.schedule, o.planned_for FROM {rows} JOIN sched_occurrences o
+    ON o.schedule = new.schedule AND o.planned_for >= new.since AND o.planned_for <= new.until
+"""
+_INSERT_ROWS = """
+INSERT INTO sched_occurrences (schedule, planned_for, revision, utc_offset, job_id)
+VALUES (:schedule, :planned_for, :revision, :utc_offset, :job_id)
+"""
+_INSERT_ARRAYS = """
+INSERT INTO sched_occurrences (schedule, planned_for, revision, utc_offset, job_id)
+SELECT * FROM unnest(CAST(:schedule AS text[]), CAST(:planned_for AS timestamptz[]),
+    CAST(:revision AS int[]), CAST(:utc_offset AS int[]), CAST(:job_id AS bigint[]))
 """
 _SET_JOBS = """
 UPDATE sched_occurrences SET job_id = new.job_id, verdict = NULL, decided_at = NULL, revision = new.revision
@@ -157,37 +169,62 @@ RETURNING sched_jobs.id, sched_jobs.schedule, sched_jobs.planned_for
 
 
 def _write(database: Database, connection: Connection, new: Sequence[NewOccurrence]) -> int:
+    there = _find_there(database, connection, new)
     by_key = {(each.schedule, each.planned.planned_for): each for each in new}
-    inserted = _insert(database, connection, new)
-    by_key = _as_decided(database, connection, by_key)
-    fresh = [each for key, each in by_key.items() if key in inserted]
-    ids = insert_jobs(database, connection, [each.job for each in fresh])
-    _set_jobs(database, connection, zip(fresh, ids, strict=True))
-    if len(fresh) == len(by_key):
+    wanted, skipped = _as_decided(database, connection, by_key)
+    fresh = [each for key, each in wanted.items() if key not in there]
+    ids: list[int | None] = [*insert_jobs(database, connection, [each.job for each in fresh])]
+    without_job = [each for key, each in skipped.items() if key not in there]
+    ids += [None] * len(without_job)
+    _insert(database, connection, [*fresh, *without_job], ids)
+    _skip(database, connection, skipped.values())
+    if len(fresh) == len(wanted):
         return len(fresh)
-    others = {key: each for key, each in by_key.items() if key not in inserted}
-    return len(fresh) + _revive(database, connection, others)
+    known = {key: each for key, each in wanted.items() if key in there}
+    return len(fresh) + _revive(database, connection, known)
+
+
+def _find_there(
+    database: Database, connection: Connection, new: Sequence[NewOccurrence]
+) -> set[Key]:
+    """What stands in the ledger already, from the first to the last new occurrence of each schedule."""
+    spans: dict[str, list[datetime]] = {}
+    for each in new:
+        moment = each.planned.planned_for
+        span = spans.setdefault(each.schedule, [moment, moment])
+        span[0], span[1] = min(span[0], moment), max(span[1], moment)
+    rows = [
+        {"schedule": schedule, "since": to_text(since), "until": to_text(until)}
+        for schedule, (since, until) in spans.items()
+    ]
+    statement = bound(database, _THERE.format(rows=table_of(database, _SPAN)), "planned_for")
+    found = returned(database, connection, statement, rows, {})
+    return {(row.schedule, row.planned_for) for row in found}
 
 
 def _as_decided(
     database: Database, connection: Connection, by_key: Mapping[Key, NewOccurrence]
-) -> dict[Key, NewOccurrence]:
-    """With what operators have decided about single occurrences; those to be skipped get their verdict."""
+) -> tuple[dict[Key, NewOccurrence], dict[Key, NewOccurrence]]:
+    """With what operators have decided about single occurrences; and those that they have skipped."""
     found = find_decisions(database, connection, {schedule for schedule, _ in by_key})
-    decided = {key: row for key, row in found.items() if key in by_key}
-    skipped = [by_key[key] for key, row in decided.items() if row.action == "skip"]
-    if skipped:
+    skipped = {
+        key: by_key[key] for key, row in found.items() if key in by_key and row.action == "skip"
+    }
+    wanted = {
+        key: _overridden(each, found[key]) if key in found else each
+        for key, each in by_key.items()
+        if key not in skipped
+    }
+    return wanted, skipped
+
+
+def _skip(database: Database, connection: Connection, skipped: Iterable[NewOccurrence]) -> None:
+    rows = [_key(each) for each in skipped]
+    if rows:
         shape = table_of(database, _KEYS)
         statement = bound(database, _SKIP.format(rows=shape, by_plan=BY_PLAN))
-        parameters = {"rows": json.dumps([_key(each) for each in skipped])}
-        connection.execute(
-            statement, {"verdict": SKIPPED_BY_HAND} | parameters | database.now_parameter()
-        )
-    return {
-        key: _overridden(each, decided[key]) if key in decided else each
-        for key, each in by_key.items()
-        if key not in decided or decided[key].action != "skip"
-    }
+        parameters = {"verdict": SKIPPED_BY_HAND, "rows": json.dumps(rows)}
+        connection.execute(statement, parameters | database.now_parameter())
 
 
 def _overridden(each: NewOccurrence, row: Row[Any]) -> NewOccurrence:
@@ -201,15 +238,31 @@ def _overridden(each: NewOccurrence, row: Row[Any]) -> NewOccurrence:
     return replace(each, job=changed)
 
 
-def _insert(database: Database, connection: Connection, new: Sequence[NewOccurrence]) -> set[Key]:
-    rows = [
-        _key(each) | {"revision": each.revision, "utc_offset": each.planned.utc_offset}
-        for each in new
-    ]
-    shape = table_of(database, _KEYS | {"revision": "int", "utc_offset": "int"})
-    statement = bound(database, _INSERT.format(rows=shape), "planned_for")
-    inserted = returned(database, connection, statement, rows, {})
-    return {(row.schedule, row.planned_for) for row in inserted}
+def _insert(
+    database: Database,
+    connection: Connection,
+    new: Sequence[NewOccurrence],
+    job_ids: Sequence[int | None],
+) -> None:
+    """Each with its job: setting that afterwards would write every row twice."""
+    if not new:
+        return
+    columns: dict[str, list[Any]] = {
+        "schedule": [each.schedule for each in new],
+        "planned_for": [database.moment(each.planned.planned_for) for each in new],
+        "revision": [each.revision for each in new],
+        "utc_offset": [each.planned.utc_offset for each in new],
+        "job_id": [*job_ids],
+    }
+    if database.is_postgresql:
+        arrays = {name: to_array(values) for name, values in columns.items()}
+        connection.execute(prepared(_INSERT_ARRAYS), arrays)
+    else:
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        connection.execute(prepared(_INSERT_ROWS), rows)
 
 
 def _set_jobs(
