@@ -181,6 +181,7 @@ class Applying:
         if after is None:
             rows, busy = self._remove(change, before)
         else:
+            after = after if change.moved_by else after.continuing(before)
             known = _Known(name, written.get(name, []), decided)
             rows, busy = self._revise(change, after, before, known)
         return Effect(

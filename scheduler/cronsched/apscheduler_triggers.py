@@ -2,20 +2,22 @@
 
 Its own classes are stored by what was said in them and computed here: APScheduler's answers depend on when
 it is asked (defaults of "now", fires of the other half of an OrTrigger, overlaps of the clock), it drops
-days whose time the clock skips, and an AndTrigger may search for ever. A class that it does not bring
-along is asked itself, so only a process that has loaded the schedule file can compute it.
+days whose time the clock skips, and an AndTrigger may search for ever. `own_triggers` has the classes that
+it does not bring along.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from itertools import count, islice
+from itertools import count
 from typing import Any, cast
 
 from cronqueue.errors import DefinitionError
+from cronsched.almanac import KIND, OwnTrigger
 from cronsched.cronexpr import LONGEST_PAUSE_YEARS
+from cronsched.own_triggers import adopt_own
 from cronsched.timezones import DstGap, DstOverlap, WallClock, check_zone
 from cronsched.triggers import (
     EPOCH,
@@ -23,26 +25,20 @@ from cronsched.triggers import (
     Every,
     Meeting,
     Once,
-    OpaqueTrigger,
     SearchExhausted,
     Spec,
     Trigger,
     Union,
-    check_aware,
     next_after,
     whole_second,
 )
 
 _SECOND = timedelta(seconds=1)
-_MICROSECOND = timedelta(microseconds=1)
 # A start that APScheduler took from the clock was taken while the file was being read.
 _LOADING_TIME = timedelta(seconds=60)
 _CRON_FIELDS = ("year", "month", "day", "week", "day_of_week", "hour", "minute", "second")
 # Where the search for an expression that never comes begins.
 _REFERENCE = datetime(2001, 1, 1)  # noqa: DTZ001 - a wall clock's time
-# Steps from a trigger's own beginning to the time that is asked for.
-_CATCHING_UP = 100_000
-_PLAIN_TYPES = (str, int, float, bool, type(None), datetime, date, time, timedelta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,58 +156,6 @@ class ApsCalendar:
         return f"every {' and '.join(steps)} from {self.first} at {self.at} ({self.tz})"
 
 
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """A trigger of a class that APScheduler does not bring along; it is asked itself."""
-
-    trigger: Any
-    class_name: str
-    state: tuple[tuple[str, str], ...] = field(default=())
-
-    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Raises SearchExhausted when the trigger does not advance."""
-        moment = whole_second(start)
-        while (instant := self._first_from(moment)) is not None and instant < end:
-            yield instant
-            moment = instant + _SECOND
-
-    def _first_from(self, moment: datetime) -> datetime | None:
-        # Some triggers answer at or after the time they are given, some only after it.
-        asked = (moment - _MICROSECOND).astimezone(getattr(self.trigger, "timezone", None) or UTC)
-        previous = None
-        for _ in range(_CATCHING_UP):
-            answer = self._ask(previous, asked)
-            if answer is None:
-                return None
-            instant = whole_second(answer)
-            if instant >= moment:
-                return instant
-            # It begins at its own start: walk on from there.
-            if previous is not None and answer <= previous:
-                break
-            previous = answer
-        raise SearchExhausted(
-            f"{self.class_name} does not reach {moment}: its answers do not advance"
-        )
-
-    def _ask(self, previous: datetime | None, now: datetime) -> datetime | None:
-        try:
-            answer = self.trigger.get_next_fire_time(previous, now)
-        except Exception as error:  # it is the user's code
-            raise DefinitionError(
-                f"{self.class_name} failed when asked for its times: {error!r}"
-            ) from error
-        if answer is not None:
-            check_aware(f"{self.class_name} answers", answer)
-        return cast("datetime | None", answer)
-
-    def spec(self) -> Spec:
-        return {"kind": "python", "class": self.class_name, "state": dict(self.state)}
-
-    def describe(self) -> str:
-        return f"{self.class_name} {' '.join(f'{name}={value}' for name, value in self.state)}".rstrip()
-
-
 def adopt(
     trigger: object, now: datetime, dst_gap: DstGap = "shift", dst_overlap: DstOverlap = "first"
 ) -> Trigger:
@@ -220,11 +164,9 @@ def adopt(
     What APScheduler filled in from the clock is recognised by `now`: such an interval is counted from
     1970, such a date is refused.
     """
-    adopted = _adopt(trigger, now, (dst_gap, dst_overlap))
     try:
+        adopted = _adopt(trigger, now, (dst_gap, dst_overlap))
         first = next_after(adopted, now)
-        if isinstance(adopted, Foreign):
-            _check_repeatable(adopted, now)
     except SearchExhausted as error:
         raise DefinitionError(str(error)) from None
     parts = adopted.triggers if isinstance(adopted, Meeting) else ()
@@ -241,10 +183,8 @@ def trigger_from_foreign_spec(spec: Mapping[str, Any]) -> Trigger:
     if spec["kind"] == "apscheduler.calendar":
         first, at = date.fromisoformat(values["first"]), time.fromisoformat(values["at"])
         return ApsCalendar(**(values | {"first": first, "at": at}))
-    if spec["kind"] == "python":
-        raise OpaqueTrigger(
-            f"the trigger is a {spec['class']}: only a process that loads its schedule file can compute it"
-        )
+    if spec["kind"] == KIND:
+        return OwnTrigger.from_spec(spec)
     raise DefinitionError(f"trigger of kind {spec['kind']!r} is not known to this release")
 
 
@@ -261,8 +201,8 @@ def _adopt(trigger: object, now: datetime, knobs: _Knobs) -> Trigger:
             f"{type(trigger).__name__}(jitter=...) is drawn anew at each look: "
             "give jitter= to the schedule instead"
         )
-    adopter = _adopters().get(type(trigger), _foreign)
-    return adopter(trigger, now, knobs)
+    adopter = _adopters().get(type(trigger))
+    return adopt_own(trigger, now) if adopter is None else adopter(trigger, now, knobs)
 
 
 def _adopters() -> dict[type, Callable[[Any, datetime, _Knobs], Trigger]]:
@@ -333,33 +273,6 @@ def _parts(trigger: Any, now: datetime, knobs: _Knobs) -> tuple[Trigger, ...]:
             f"{type(trigger).__name__} joins no triggers: give it a list of at least one"
         )
     return tuple(_adopt(part, now, knobs) for part in trigger.triggers)
-
-
-def _foreign(trigger: Any, now: datetime, knobs: _Knobs) -> Trigger:
-    kind = type(trigger)
-    names = {name for base in kind.__mro__ for name in getattr(base, "__slots__", ())}
-    values = {name: getattr(trigger, name, None) for name in names} | getattr(
-        trigger, "__dict__", {}
-    )
-    state = tuple(
-        sorted(
-            (name, str(value)) for name, value in values.items() if isinstance(value, _PLAIN_TYPES)
-        )
-    )
-    return Foreign(trigger, f"{kind.__module__}.{kind.__qualname__}", state)
-
-
-def _check_repeatable(foreign: Foreign, now: datetime) -> None:
-    """Ask for the same instants from between them: a rule gives the same ones, a draw or a count does not."""
-    first = whole_second(now)
-    instants = list(islice(foreign.between(first, first + timedelta(days=3660)), 3))
-    for earlier, later in zip([first - _SECOND, *instants], instants, strict=False):
-        asked = earlier + _SECOND + (later - earlier - _SECOND) * 0.6
-        if next(foreign.between(asked, later + _SECOND), None) != later:
-            raise DefinitionError(
-                f"{foreign.class_name} answers otherwise when it is asked at another time: "
-                "make its times depend on its own arguments only, so that a restart computes the same"
-            )
 
 
 def _bounded(trigger: Trigger, start: datetime | None, end: datetime | None) -> Trigger:

@@ -15,7 +15,7 @@ from cronsched.manifest import Manifest
 # Fewer than this may all go at once; of more, half must stay.
 _FEW = 10
 
-# "tzdata": nobody has edited it, but its times are computed otherwise than they were.
+# "tzdata": nobody has edited it, but what computes its times has changed.
 Kind = Literal["add", "change", "revive", "rename", "tzdata", "remove"]
 
 
@@ -111,8 +111,8 @@ def change_of(
         return Change("revive", name, source, definition)
     if known.fingerprint != definition.fingerprint or known.source != source:
         return Change("change", name, source, definition, moved_by=known.moved_by)
-    if known.moved_by is not None:
-        return Change("tzdata", name, source, definition, moved_by=known.moved_by)
+    if (moved_by := known.moved_by or _other_answers(definition, known)) is not None:
+        return Change("tzdata", name, source, definition, moved_by=moved_by)
     return None
 
 
@@ -120,6 +120,13 @@ def fingerprint_of(stored: Mapping[str, Stored]) -> str:
     """Equal as long as the stored schedules are: a saved plan is good for those only."""
     told = [[each.name, each.source, each.fingerprint, each.is_active] for each in stored.values()]
     return sha256(canonical_json(sorted(told)).encode()).hexdigest()
+
+
+def _other_answers(definition: Definition, known: Stored) -> str | None:
+    """A trigger of the user's own may answer otherwise, though nothing has changed that can be seen here."""
+    if known.definition is None or not definition.contradicts(known.definition):
+        return None
+    return f"other answers {definition.trigger.describe()}"
 
 
 def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:

@@ -1,7 +1,8 @@
 """The daemon: reads the schedule files, applies what has changed, keeps the future written.
 
     1. turn: say that we are there · look whose files are in force · top up · load the files in a fresh
-       process and apply them, at the start, on HUP, and when they have changed and been quiet for two seconds
+       process and apply them, at the start, on HUP, when they have changed and been quiet for two seconds,
+       and when what triggers of the user's own have answered is half used up
     2. TERM or INT ends it; what is written runs without it
 
 It executes nothing of the user's in its own process. Any number of daemons may run.
@@ -35,6 +36,7 @@ from cronsched.materializer import next_refill, top_up
 from cronsched.pausing import resume_due
 from cronsched.plans import Plan
 from cronsched.reconcile import apply, plan
+from cronsched.renewing import renew_almanacs, renewal_due
 from cronsched.retention import BATCH, forget_retired, prune_ledger
 
 log = logging.getLogger("cronsched.daemon")
@@ -46,6 +48,8 @@ LOOK_PERIOD = 1.0
 PRUNE_PERIOD = 60.0
 # Between two batches.
 PRUNE_PAUSE = 0.1
+# A fault in the files of triggers that are asked again in time may pass by itself.
+RETRY_PERIOD = 60.0
 # A file that is being written is left alone until it has been quiet for this long.
 SETTLE = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
@@ -80,6 +84,7 @@ class Daemon:
         self._seen: Any = None
         self._changed_at: float | None = None
         self._look_at = self._pass_at = self._heartbeat_at = self._prune_at = float("-inf")
+        self._ask_again_at = self._ask_again_after = float("inf")
         self._pause = 0.0
         self._is_follower = False
         self._pending: str | None = None
@@ -125,7 +130,7 @@ class Daemon:
         if now >= self._pass_at:
             self._top_up(now)
         self._watch(now)
-        if self._reload:
+        if self._reload or now >= self._ask_again_at:
             self._load_again(now)
         if now >= self._prune_at:
             self._prune(now)
@@ -138,6 +143,7 @@ class Daemon:
         manifest = self.load()
         if self._is_stopping:
             return None
+        self._renew(manifest)
         for fault in manifest.faults:
             log.error("%s", fault)
         if manifest.faults:
@@ -161,6 +167,17 @@ class Daemon:
             missing_ok=bool(imports),
             is_stopped=lambda: self._is_stopping,
         )
+
+    def _renew(self, manifest: Manifest) -> None:
+        """Write on what triggers of the user's own have answered, and note when they are asked again."""
+        renew_almanacs(self._database, manifest)
+        due = renewal_due(manifest, self._database.server_now())
+        if due is not None:
+            self._ask_again_after = due.total_seconds()
+        elif manifest.faults:  # they may be among what could not be loaded
+            self._ask_again_after = min(self._ask_again_after, RETRY_PERIOD)
+        else:
+            self._ask_again_after = float("inf")
 
     def _apply(self, manifest: Manifest) -> Plan | None:
         """Apply files, if they win over what is in force."""
@@ -291,6 +308,7 @@ class Daemon:
             self._reload = True
             raise
         self._settle(done, now)
+        self._ask_again_at = now + self._ask_again_after
 
     def _watch(self, now: float) -> None:
         """Files that have changed are loaded once they have been quiet for a while."""

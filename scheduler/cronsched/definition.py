@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -18,11 +18,10 @@ from cronqueue.registry import (
     check_queue,
     check_task_name,
 )
+from cronsched.almanac import Almanac, almanacs_in, follow_up, rule_of
 from cronsched.options import CatchUp, OnRemove, Overlap, check_schedule_name
 from cronsched.timezones import DstGap, DstOverlap, check_zone
 from cronsched.triggers import (
-    OpaqueTrigger,
-    Spec,
     Trigger,
     cut,
     from_text,
@@ -43,24 +42,6 @@ class DefinitionFaults(DefinitionError):
     def __init__(self, messages: list[str]) -> None:
         super().__init__("; ".join(messages))
         self.messages = tuple(messages)
-
-
-@dataclass(frozen=True, slots=True)
-class Unloaded:
-    """A stored trigger that only a process which loads its file can compute."""
-
-    stored: str
-
-    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
-        """Raises OpaqueTrigger."""
-        return trigger_from_spec(self.spec()).between(start, end)
-
-    def spec(self) -> Spec:
-        spec: Spec = json.loads(self.stored)
-        return spec
-
-    def describe(self) -> str:
-        return f"computed by {self.spec().get('class', 'its schedule file')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +124,35 @@ class Definition:
         values = self._values()
         return _hash([self.name, _timing_hash(values), _payload_hash(values)])
 
+    @property
+    def almanacs(self) -> tuple[Almanac, ...]:
+        """The times that were written down ahead, because only the user's own class can compute them."""
+        return tuple(almanacs_in(self.trigger.spec()))
+
+    def is_known(self, start: datetime, end: datetime) -> bool:
+        """Whether all its times in [start, end) can be computed here."""
+        return all(almanac.covers(start, end) for almanac in self.almanacs)
+
+    def contradicts(self, older: Definition) -> bool:
+        """Whether a trigger of the user's own answers otherwise than it did, with no change to be seen."""
+        if not (told := self.almanacs) or self.timing_hash != older.timing_hash:
+            return False
+        return not all(was.agrees_with(now) for was, now in zip(older.almanacs, told, strict=True))
+
+    def continuing(self, older: Definition | None) -> Definition:
+        """This one with the times that the older one has written down besides, if they mean the same."""
+        if older is None or not self.almanacs or self.timing_hash != older.timing_hash:
+            return self
+        spec = follow_up(older.trigger.spec(), self.trigger.spec())
+        return replace(self, trigger=trigger_from_spec(spec))
+
     def to_json(self) -> str:
         """The definition as canonical JSON."""
         return canonical_json(self._values())
 
     @classmethod
     def from_json(cls, text: str) -> Definition:
-        """The definition that `to_json` wrote. Its trigger may be `Unloaded`."""
+        """The definition that `to_json` wrote."""
         values = json.loads(text)
         unknown = sorted(values.keys() - _names())
         if unknown:
@@ -169,7 +172,8 @@ def _names() -> dict[str, None]:
 
 
 def _timing_hash(values: Mapping[str, Any]) -> str:
-    return _hash({key: value for key, value in values.items() if key in _TIMING})
+    timing = {key: value for key, value in values.items() if key in _TIMING}
+    return _hash(timing | {"trigger": rule_of(values["trigger"])})
 
 
 def _payload_hash(values: Mapping[str, Any]) -> str:
@@ -217,19 +221,12 @@ def _read(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name == "trigger":
-        return _trigger(value)
+        return trigger_from_spec(value)
     if name == "tags":
         return tuple(sorted(value.items()))
     if name in _DURATIONS:
         return timedelta(seconds=value)
     return from_text(value) if name in ("start", "end") else value
-
-
-def _trigger(spec: Mapping[str, Any]) -> Trigger:
-    try:
-        return trigger_from_spec(spec)
-    except OpaqueTrigger:
-        return Unloaded(canonical_json(spec))
 
 
 def _hash(value: object) -> str:

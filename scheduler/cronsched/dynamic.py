@@ -107,7 +107,15 @@ def _definition(task: object, timing: object, options: ScheduleOptions) -> Defin
         )
     call = task if isinstance(task, Call) else None
     place, tz = Place(API, API, None), configuration.settings().tz
-    return timing.definition_of(found, call, options, place, tz)
+    definition = timing.definition_of(found, call, options, place, tz)
+    if definition.almanacs:
+        raise DefinitionFaults(
+            [
+                f"schedule {definition.name!r} goes by a trigger class of your own, which is asked again"
+                " from time to time: declare it in a schedule file with schedule()"
+            ]
+        )
+    return definition
 
 
 def _carry_out(name: str, decide: Callable[[Stored | None], Change | None]) -> str | None:

@@ -56,10 +56,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Audited:
-    """How many occurrences were looked at, and what is wrong with some."""
+    """How many occurrences were looked at, and what is wrong with some.
+
+    `unknown`: schedules of which not everything that was promised can be computed here.
+    """
 
     occurrences: int
     findings: tuple[Finding, ...]
+    unknown: tuple[str, ...] = ()
 
 
 def audit(database: Database, start: datetime, end: datetime) -> Audited:
@@ -68,18 +72,20 @@ def audit(database: Database, start: datetime, end: datetime) -> Audited:
         span = {"start": database.moment(start), "end": database.moment(end)}
         stored = _stored(connection, span)
         revisions = _revisions(connection)
+        unknown = _unknown(revisions, start, end)
+        revisions = [each for each in revisions if each.schedule not in unknown]
         promised = _promised(revisions, start, end)
         foreseen = _foreseen(revisions, stored) | _chained(revisions, stored)
         counted = read_counted(database, connection, start, end)
         acts = read_acts(connection)
         findings = [
-            *_compare(promised | foreseen, stored, acts),
+            *_compare(promised | foreseen, unknown, stored, acts),
             *_missing(promised, stored, counted),
             *_doubled(connection, span),
             *_forked(database, connection, revisions),
         ]
     findings.sort(key=lambda found: (found.schedule, found.planned_for, found.kind))
-    return Audited(len(promised | stored.keys()), tuple(findings))
+    return Audited(len(promised | stored.keys()), tuple(findings), tuple(sorted(unknown)))
 
 
 Key = tuple[str, datetime]
@@ -134,6 +140,15 @@ def _revisions(connection: Connection) -> list[_Revision]:
         )
         for row in connection.execute(_REVISIONS)
     ]
+
+
+def _unknown(revisions: list[_Revision], start: datetime, end: datetime) -> set[str]:
+    return {
+        each.schedule
+        for each in revisions
+        if (since := max(start, each.first)) < (until := min(end, each.last))
+        if not each.definition.is_known(since, until)
+    }
 
 
 def _promised(revisions: list[_Revision], start: datetime, end: datetime) -> set[Key]:
@@ -192,13 +207,20 @@ def _missing(promised: set[Key], stored: dict[Key, Any], counted: Counted) -> It
             yield Finding("missing", schedule, planned_for, "promised, and stands nowhere")
 
 
-def _compare(allowed: set[Key], stored: dict[Key, Any], acts: Acts) -> Iterator[Finding]:
+def _compare(
+    allowed: set[Key], unknown: set[str], stored: dict[Key, Any], acts: Acts
+) -> Iterator[Finding]:
     for key, row in stored.items():
         if row.state is None and row.verdict is None:
             yield Finding("lost", *key, f"job {row.job_id} was deleted behind the ledger's back")
         elif detail := _contradiction(row):
             yield Finding("contradicted", *key, detail)
-        elif not (key in allowed or _is_taken_back(row) or acts.reach(*key, row.job_id)):
+        elif not (
+            key in allowed
+            or key[0] in unknown
+            or _is_taken_back(row)
+            or acts.reach(*key, row.job_id)
+        ):
             yield Finding("unpromised", *key, f"no revision promised it; it is {_verdict(row)}")
 
 

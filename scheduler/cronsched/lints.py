@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice, pairwise
@@ -12,12 +13,13 @@ from cronsched.cronexpr import CronExpression
 from cronsched.definition import Definition
 from cronsched.planner import upcoming
 from cronsched.timezones import transitions
-from cronsched.triggers import After, Bounded, Cron, Trigger, Union
+from cronsched.triggers import After, Bounded, Cron, OpaqueTrigger, Trigger, Union
 
 # So many schedules at one instant are a herd that can be spread.
 HERD = 10
 # The clock's changes of the coming year and a half: at least three of them where there is summer time.
 _DST_WINDOW = timedelta(days=550)
+_LOOKED_AHEAD = timedelta(days=1)
 # Of the coming day, as far as a schedule that runs every second fills it.
 _MOST_LOOKED_AT = 2000
 
@@ -47,10 +49,13 @@ def lint(
     definitions: Sequence[Definition], now: datetime, known: Surroundings = Surroundings()
 ) -> list[Lint]:
     """Everything odd, by schedule."""
-    found = [
-        Lint(each.name, message) for each in definitions for message in _of_one(each, now, known)
-    ]
-    found += _herds(definitions, now)
+    # One whose answers end here is refused by whoever writes its times.
+    told = [each for each in definitions if each.is_known(now, now + _LOOKED_AHEAD)]
+    found: list[Lint] = []
+    for each in told:
+        with suppress(OpaqueTrigger):
+            found.extend(Lint(each.name, message) for message in _of_one(each, now, known))
+    found += _herds(told, now)
     return sorted(found, key=lambda each: (each.schedule, each.message))
 
 
@@ -172,7 +177,7 @@ def _herds(definitions: Sequence[Definition], now: datetime) -> Iterator[Lint]:
 
 
 def _coming_day(definition: Definition, now: datetime) -> Iterable[datetime]:
-    instants = definition.occurrences(now, now + timedelta(days=1))
+    instants = definition.occurrences(now, now + _LOOKED_AHEAD)
     found = list(islice(instants, _MOST_LOOKED_AT))
     # What comes all the time meets everybody.
     return found if len(found) <= 24 else ()

@@ -26,7 +26,6 @@ from cronqueue.settings import Settings
 from cronsched.applying import Applying, Done, readable
 from cronsched.changes import Change, Stored, compare, fingerprint_of
 from cronsched.computed_with import is_current, reason_to_recompute, zone_mark
-from cronsched.definition import Definition, Unloaded
 from cronsched.lints import lint
 from cronsched.manifest import Manifest
 from cronsched.plans import Effect, Plan, likely_renames
@@ -49,7 +48,7 @@ def plan(
         effects, refused = run.carry_out_all(changes.changes)
         moved = {each.name: each.moved_by for each in stored.values() if each.moved_by}
         known = look_around(database, connection, manifest.schedules, moved)
-    lints = [*likely_renames(effects), *lint(_computable(manifest), now, known)]
+    lints = [*likely_renames(effects), *lint(manifest.schedules, now, known)]
     return Plan(
         tuple(effects),
         changes,
@@ -196,11 +195,6 @@ class _Run:
         return carry_out(
             self.database, connection, self.manifest, self.settings, mine, actor=self.actor
         )
-
-
-def _computable(manifest: Manifest) -> list[Definition]:
-    """What this process can look ahead for; the others are refused."""
-    return [each for each in manifest.schedules if not isinstance(each.trigger, Unloaded)]
 
 
 def _stored(connection: Connection) -> dict[str, Stored]:

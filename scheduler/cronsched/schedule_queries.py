@@ -15,7 +15,7 @@ from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.settings import Settings
-from cronsched.definition import Definition, Unloaded
+from cronsched.definition import Definition
 from cronsched.gate import guard_of
 from cronsched.planner import Planned, upcoming
 
@@ -94,8 +94,12 @@ def find_definition(database: Database, name: str) -> Definition:
     return Definition.from_json(stored)
 
 
-def all_definitions(database: Database) -> tuple[list[Definition], list[str]]:
-    """The definitions of the active schedules, and the names of those that cannot be computed here."""
+def all_definitions(
+    database: Database, start: datetime, end: datetime
+) -> tuple[list[Definition], list[str]]:
+    """The definitions of the active schedules, and the names of those whose times in [start, end) cannot be
+    computed here.
+    """
     found: list[Definition] = []
     unreadable: list[str] = []
     with database.snapshot() as connection:
@@ -106,10 +110,10 @@ def all_definitions(database: Database) -> tuple[list[Definition], list[str]]:
         except Exception:  # anything may have been written there by hand
             unreadable.append(row.name)
             continue
-        if isinstance(made.trigger, Unloaded):
-            unreadable.append(row.name)
-        else:
+        if made.is_known(start, end):
             found.append(made)
+        else:
+            unreadable.append(row.name)
     return found, unreadable
 
 

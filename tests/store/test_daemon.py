@@ -40,6 +40,22 @@ from postgres_server import PostgresServer
 SETTINGS = Settings()
 HOURLY = "from cronsched import hourly\n@hourly(minute={minute}, name='h')\ndef tick(): ...\n"
 
+TIDES = """
+from datetime import datetime, timedelta, UTC
+from apscheduler.triggers.base import BaseTrigger
+from cronqueue import job
+from cronsched import on, schedule
+
+class Tides(BaseTrigger):
+    def get_next_fire_time(self, previous, now):
+        return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+@job
+def tick(): ...
+
+schedule(tick, on(Tides()), name="tides")
+"""
+
 
 class Crank:
     """A daemon over a folder, whose time passes when it is told to. Files are loaded in this process."""
@@ -154,6 +170,21 @@ def test_taking_away_a_permission_that_was_too_wide_is_noticed(
     (crank.folder / "a.py").chmod(0o644)
     crank.settle()
     assert minutes(database) == {5}
+
+
+def test_files_with_a_trigger_class_of_their_own_are_asked_again_in_time(
+    database: Database, crank: Crank
+) -> None:
+    (crank.folder / "a.py").write_text(TIDES)
+    crank.turn()
+    assert (crank.loads, query(database, "SELECT COUNT(*) FROM sched_jobs")) == (1, [(600,)])
+    # Its answers of the next 5,000 minutes are known.
+    crank.turn(2_400 * 60)
+    assert crank.loads == 1
+    crank.turn(101 * 60)
+    assert crank.loads == 2
+    crank.turn(2_400 * 60)
+    assert crank.loads == 2
 
 
 def test_a_reload_loads_files_that_have_not_changed(crank: Crank) -> None:

@@ -16,8 +16,9 @@ from cronqueue.database import Database
 from cronqueue.imports import Fault
 from cronqueue.settings import Settings
 from cronsched import applying, reconcile
+from cronsched.almanac import Almanac, OwnTrigger
 from cronsched.applying import Applying
-from cronsched.definition import Definition, Unloaded
+from cronsched.definition import Definition
 from cronsched.ledger_changes import read_written
 from cronsched.manifest import Manifest, SourceFile, make_manifest
 from cronsched.materializer import top_up
@@ -32,7 +33,8 @@ HOUR = timedelta(hours=1)
 HOURLY = Definition(name="h", task="work", trigger=Cron("5 * * * *"), source="a.py", line=3)
 OTHER = replace(HOURLY, name="other", source="b.py")
 HALF_PAST = replace(HOURLY, trigger=Cron("35 * * * *"))
-OPAQUE = Unloaded('{"class":"app.Tides","kind":"python","state":{}}')
+# Of a file that was loaded long ago: its answers do not reach to now.
+OPAQUE = OwnTrigger("app.Tides", "", (), Almanac(NOW - 9 * HOUR, NOW - 8 * HOUR, ()))
 
 
 @pytest.fixture
@@ -246,8 +248,8 @@ def test_times_that_cannot_be_computed_are_refused_and_the_others_applied(
     odd = replace(HOURLY, name="odd", trigger=OPAQUE)
     for found in (plan(database, manifest(odd, HOURLY), SETTINGS), declare(database, odd, HOURLY)):
         assert [effect.name for effect in found.effects] == ["h"]
-        assert [str(fault).partition(": only")[0] for fault in found.refused] == [
-            "files/a.py:3: schedule 'odd' has times that cannot be computed: the trigger is a app.Tides"
+        assert [str(fault).partition(" after")[0] for fault in found.refused] == [
+            "files/a.py:3: schedule 'odd' has times that cannot be computed: the times of a app.Tides"
         ]
     assert states(database) == {("queued", None): 24}
 

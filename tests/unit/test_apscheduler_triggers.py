@@ -1,5 +1,11 @@
 """APScheduler trigger objects: taken by value, computed without APScheduler's dependence on the moment."""
 
+import json
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import islice
 from typing import Any
@@ -14,7 +20,9 @@ from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from cronqueue.errors import DefinitionError
-from cronsched.apscheduler_triggers import Foreign, adopt
+from cronsched import own_triggers
+from cronsched.almanac import OwnTrigger, rule_of
+from cronsched.apscheduler_triggers import adopt
 from cronsched.triggers import EPOCH, Bounded, Every, OpaqueTrigger, Trigger, trigger_from_spec
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -240,15 +248,10 @@ def test_a_trigger_of_an_own_class_is_asked_itself(kind: type[Tides]) -> None:
 
 
 def test_a_trigger_of_an_own_class_is_known_by_its_name_and_its_plain_values() -> None:
-    one, other = adopt(Tides(745), NOW), adopt(Tides(746), NOW)
-    assert one.spec() == {
-        "kind": "python",
-        "class": f"{Tides.__module__}.Tides",
-        "state": {"minutes": "745"},
-    }
-    assert one.spec() == adopt(Tides(745), NOW).spec() != other.spec()
-    with pytest.raises(OpaqueTrigger, match="Tides"):
-        trigger_from_spec(one.spec())
+    one, later, other = adopt(Tides(), NOW), adopt(Tides(), NOW + DAY), adopt(Tides(746), NOW)
+    assert one == later != other
+    assert rule_of(one.spec()) == rule_of(later.spec()) != rule_of(other.spec())
+    assert one.describe() == f"by {Tides.__module__}.Tides minutes=745"
 
 
 class FromNow(BaseTrigger):  # type: ignore[misc]
@@ -276,6 +279,40 @@ class Broken(BaseTrigger):  # type: ignore[misc]
         return "tomorrow"
 
 
+class Backwards(Tides):
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        return previous - DAY if previous else super().get_next_fire_time(previous, now)
+
+
+class Counting(Tides):
+    left = 5
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> Any:
+        self.left -= 1
+        return super().get_next_fire_time(previous, now) if self.left > 0 else None
+
+
+class Drawn(Tides):
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        minutes = random.randrange(600)
+        return super().get_next_fire_time(previous, now) + timedelta(minutes=minutes)
+
+
+class Naive(BaseTrigger):  # type: ignore[misc]
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        return datetime(2027, 1, 1)  # noqa: DTZ001 - that is what is wrong with it
+
+
+class Hanging(Tides):
+    """Answers for a while, and then not any more, whatever is raised in it."""
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        while now > NOW + DAY:
+            with suppress(Exception):
+                time.sleep(0.01)
+        return super().get_next_fire_time(previous, now)
+
+
 class StartsAtItsStart(BaseTrigger):  # type: ignore[misc]
     """Looks at the previous fire only, as CalendarIntervalTrigger does."""
 
@@ -288,6 +325,10 @@ class StartsAtItsStart(BaseTrigger):  # type: ignore[misc]
     [
         (FromNow, "answers otherwise when it is asked at another time"),
         (Stuck, "its answers do not advance"),
+        (Backwards, "its answers do not advance"),
+        (Counting, "answers otherwise when it is asked at another time"),
+        (Drawn, "answers otherwise when it is asked at another time"),
+        (Naive, r"Naive answers .* says no zone"),
         (Broken, "Broken answers 'tomorrow': give an aware datetime"),
         (Failing, "Failing failed when asked for its times: OSError"),
     ],
@@ -295,6 +336,77 @@ class StartsAtItsStart(BaseTrigger):  # type: ignore[misc]
 def test_an_own_class_that_is_no_rule_is_refused(kind: type[BaseTrigger], complaint: str) -> None:
     with pytest.raises(DefinitionError, match=complaint):
         adopt(kind(), NOW)
+
+
+@contextmanager
+def without_alarm() -> Iterator[None]:
+    """As in a fresh process: pytest's own alarm rings afterwards."""
+    handler, left = signal.getsignal(signal.SIGALRM), signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *left)
+
+
+def test_an_own_class_that_hangs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_triggers, "_LONGEST", 0.2)
+    with without_alarm(), pytest.raises(DefinitionError, match=r"does not answer within 0\.2s"):
+        adopt(Hanging(), NOW)
+
+
+def test_an_alarm_of_somebody_else_is_left_alone() -> None:
+    def theirs(number: int, frame: object) -> None:
+        raise AssertionError
+
+    with without_alarm():
+        signal.signal(signal.SIGALRM, theirs)
+        signal.setitimer(signal.ITIMER_REAL, 600)
+        adopt(Tides(), NOW)
+        assert signal.getsignal(signal.SIGALRM) is theirs
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 500
+
+
+@pytest.mark.parametrize("minutes", [1, 745, 60 * 24 * 300, 60 * 24 * 366 * 30])
+def test_without_the_object_the_times_of_an_own_class_are_known_as_far_as_they_were_written_down(
+    minutes: int,
+) -> None:
+    adopted = adopt(Tides(minutes), NOW)
+    stored = trigger_from_spec(json.loads(json.dumps(adopted.spec())))
+    assert isinstance(stored, OwnTrigger)
+    assert stored == adopted
+    until, since = stored.almanac.until, stored.almanac.since
+    end = until or NOW + timedelta(days=366 * 50)
+    known = list(stored.between(since, end))
+    assert known == list(islice(adopted.between(since, end), len(known))) != []
+    if until is not None:
+        with pytest.raises(OpaqueTrigger, match=r"after .* cannot be computed here"):
+            list(stored.between(NOW, end + DAY))
+    with pytest.raises(OpaqueTrigger, match=r"before .* cannot be computed here"):
+        list(stored.between(since - DAY, NOW))
+
+
+def test_an_almanac_goes_on_where_another_one_was_and_keeps_what_that_one_knew() -> None:
+    earlier, later = adopt(Tides(), NOW), adopt(Tides(), NOW + 90 * DAY)
+    assert isinstance(earlier, OwnTrigger)
+    assert isinstance(later, OwnTrigger)
+    assert earlier.almanac.agrees_with(later.almanac)
+    joined = earlier.almanac.followed_by(later.almanac)
+    assert (joined.since, joined.until) == (earlier.almanac.since, later.almanac.until)
+    assert joined.times == tuple(earlier.between(joined.since, joined.until or NOW))
+    other = adopt(Tides(60), NOW + 30 * DAY)
+    assert isinstance(other, OwnTrigger)
+    assert not other.almanac.agrees_with(later.almanac)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [([1, 15], [1, 16]), ({"a"}, {"b"}), ({1: 2}, {1: 3}), (Tides(1), Tides(2))]
+)
+def test_an_edit_of_what_an_own_class_is_given_is_another_rule(one: Any, other: Any) -> None:
+    trigger, changed = Tides(), Tides()
+    trigger.given, changed.given = one, other
+    assert adopt(trigger, NOW) != adopt(changed, NOW)
 
 
 def test_an_own_class_may_be_silent_or_count_from_its_own_start() -> None:
@@ -306,7 +418,7 @@ def test_a_subclass_of_a_known_trigger_is_an_own_class() -> None:
     class OnlyEven(CronTrigger):  # type: ignore[misc]
         pass
 
-    assert isinstance(adopt(OnlyEven(hour=3, timezone="UTC"), NOW), Foreign)
+    assert isinstance(adopt(OnlyEven(hour=3, timezone="UTC"), NOW), OwnTrigger)
 
 
 # What is said of APScheduler above, and why adoption does not leave it to answer. Where one of these fails

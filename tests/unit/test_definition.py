@@ -1,6 +1,7 @@
 """Definitions: checked when made, equal JSON for equal meanings, deterministic delays."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronqueue.errors import DefinitionError
-from cronsched.definition import Definition, DefinitionFaults, Unloaded
+from cronsched.almanac import Almanac, OwnTrigger
+from cronsched.definition import Definition, DefinitionFaults
 from cronsched.options import read_options
 from cronsched.planner import upcoming
-from cronsched.triggers import Cron, Every, OpaqueTrigger
+from cronsched.triggers import Cron, Every, OpaqueTrigger, Trigger, Union
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -181,16 +183,36 @@ def test_jitter_moves_when_an_occurrence_is_due_and_never_which_one_it_is(
     assert upcoming(jittered, found[9].planned_for, 1)[0].run_at == due[10]
 
 
-def test_a_stored_trigger_of_a_foreign_class_is_kept_and_says_why_it_cannot_be_computed() -> None:
-    spec = {"kind": "python", "class": "app.Tides", "state": {"minutes": "745"}}
-    text = json.dumps(json.loads(HOURLY.to_json()) | {"trigger": spec})
-    made = Definition.from_json(text)
-    assert isinstance(made.trigger, Unloaded)
-    assert made.trigger.spec() == spec
-    assert json.loads(made.to_json())["trigger"] == spec
-    assert made.trigger.describe() == "computed by app.Tides"
+def test_a_trigger_of_an_own_class_is_stored_with_the_times_that_it_answered() -> None:
+    told = Almanac(NOON, NOON + 9 * HOUR, tuple(NOON + number * HOUR for number in range(8)))
+    trigger = OwnTrigger("app.Tides", "c0de", (("minutes", "745"),), told)
+    made = Definition.from_json(replace(HOURLY, trigger=trigger).to_json())
+    assert made.trigger == trigger
+    assert made.almanacs == (told,)
+    assert list(made.occurrences(NOON + HOUR, NOON + 3 * HOUR)) == [NOON + HOUR, NOON + 2 * HOUR]
+    assert made.is_known(NOON, NOON + 9 * HOUR)
+    assert not made.is_known(NOON, NOON + 10 * HOUR)
     with pytest.raises(OpaqueTrigger):
-        made.occurrences(NOON, NOON + HOUR)
+        list(made.occurrences(NOON, NOON + 10 * HOUR))
+
+
+@pytest.mark.parametrize("nest", [lambda own: own, lambda own: Union((Every(60), own))])
+def test_a_trigger_of_an_own_class_means_the_same_however_far_it_was_asked(
+    nest: Callable[[Trigger], Trigger],
+) -> None:
+    def at(hours: int, first: int = 0) -> Definition:
+        times = tuple(NOON + number * HOUR for number in range(first, hours))
+        almanac = Almanac(NOON + first * HOUR, NOON + hours * HOUR, times)
+        return replace(HOURLY, trigger=nest(OwnTrigger("app.Tides", "c0de", (), almanac)))
+
+    short, long, odd = at(5), at(9, first=2), at(9)
+    assert short.fingerprint == long.fingerprint
+    assert not long.contradicts(short)
+    assert long.continuing(short).almanacs == at(9).almanacs
+    gap = Almanac(NOON, NOON + 9 * HOUR, odd.almanacs[0].times[:3])
+    changed = replace(HOURLY, trigger=nest(OwnTrigger("app.Tides", "c0de", (), gap)))
+    assert changed.fingerprint == short.fingerprint
+    assert changed.contradicts(short)
 
 
 def test_all_faults_of_a_definition_are_told_at_once() -> None:

@@ -18,7 +18,6 @@ from cronsched.triggers import (
     Every,
     Meeting,
     Once,
-    OpaqueTrigger,
     SearchExhausted,
     Trigger,
     Union,
@@ -206,15 +205,6 @@ def test_a_knob_has_the_positions_that_its_message_names(knob: str, choices: str
 def test_a_name_that_no_field_is_drawn_from_is_no_part_of_the_rule() -> None:
     assert Cron("0 0 * * *", hash_name="a") == Cron("0  0 * * *", hash_name="b")
     assert Cron("H 0 * * *", hash_name="a") != Cron("H 0 * * *", hash_name="b")
-
-
-def test_a_stored_trigger_of_a_foreign_class_says_who_can_compute_it() -> None:
-    with pytest.raises(
-        OpaqueTrigger, match=r"app\.Tides: only a process that loads its schedule file"
-    ):
-        trigger_from_spec(
-            {"kind": "union", "of": [{"kind": "python", "class": "app.Tides", "state": {}}]}
-        )
 
 
 def test_a_stored_trigger_of_an_unknown_kind_is_refused() -> None:

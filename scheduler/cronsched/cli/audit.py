@@ -7,7 +7,7 @@ from datetime import timedelta
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
-from cronsched.cli.exits import WRONG, Exit, refuse
+from cronsched.cli.exits import WRONG, Exit, refuse, say
 from cronsched.cli.output import counted, parse_time, print_done, print_json, print_table
 
 _DAY = timedelta(days=1)
@@ -27,10 +27,13 @@ def command(state: State, start: str | None, end: str | None) -> None:
     if since >= until:
         refuse(f"--from {since.isoformat()} is not before --to {until.isoformat()}")
     done = audit(database, since, until)
-    if state.as_json:
-        print_json(
-            {"from": since, "to": until, "occurrences": done.occurrences, "findings": done.findings}
+    for name in done.unknown:
+        say(
+            f"schedule {name}: what it promised there cannot be computed here; its verdicts are looked at"
         )
+    if state.as_json:
+        told = {"occurrences": done.occurrences, "findings": done.findings, "unknown": done.unknown}
+        print_json({"from": since, "to": until, **told})
     elif done.findings:
         rows = [(each.kind, each.schedule, each.planned_for, each.detail) for each in done.findings]
         print_table(state, ("KIND", "SCHEDULE", "PLANNED FOR", "WHAT"), rows)

@@ -42,7 +42,7 @@ def command(
     until = since + _DAY if end is None else parse_time(state, "--to", end)
     if since >= until:
         refuse(f"--from {since.isoformat()} is not before --to {until.isoformat()}")
-    definitions, unreadable = all_definitions(database)
+    definitions, unreadable = all_definitions(database, since, until)
     durations = typical_durations(database)
     places = _places(state, database, workers, concurrency)
     found = simulate(definitions, since, until, places, durations)
