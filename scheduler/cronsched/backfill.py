@@ -24,6 +24,7 @@ from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.registry import check_priority
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
+from cronsched.errors import no_such_schedule
 from cronsched.ledger import NewOccurrence, new_job, write_backfill
 from cronsched.planner import Planned
 from cronsched.retention import is_counted, read_counted
@@ -167,7 +168,7 @@ def _find(database: Database, connection: Connection, name: str) -> Any:
     lock = "FOR UPDATE" if database.is_postgresql else ""
     row = connection.execute(text(_FIND.format(lock=lock)), {"name": name}).one_or_none()
     if row is None:
-        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        raise no_such_schedule(name)
     return row
 
 

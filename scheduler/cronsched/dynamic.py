@@ -23,6 +23,7 @@ from cronsched.chains import continue_chains
 from cronsched.changes import Change, Stored, change_of
 from cronsched.collecting import Place, active_collector
 from cronsched.definition import Definition, DefinitionFaults
+from cronsched.errors import no_such_schedule
 from cronsched.manifest import make_manifest
 from cronsched.options import ScheduleOptions
 from cronsched.plans import Effect
@@ -69,7 +70,7 @@ def remove_schedule(name: str) -> None:
 
     def decide(known: Stored | None) -> Change:
         if known is None or not known.is_active:
-            raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+            raise no_such_schedule(name)
         if known.source != API:
             raise StateError(f"schedule {name!r} is declared in {known.source}: remove it there")
         return Change("remove", name, API)

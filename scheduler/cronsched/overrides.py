@@ -21,6 +21,7 @@ from cronqueue.errors import DefinitionError, RunAtError, StateError
 from cronqueue.registry import check_priority
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
+from cronsched.errors import no_such_schedule
 from cronsched.ledger import SKIPPED_BY_HAND, NewOccurrence, new_job, write
 from cronsched.planner import SUPERSEDED, upcoming
 
@@ -207,7 +208,7 @@ def _find(database: Database, connection: Connection, name: str) -> Definition:
     lock = "FOR UPDATE" if database.is_postgresql else ""
     stored = connection.execute(text(_FIND.format(lock=lock)), {"name": name}).scalar()
     if stored is None:
-        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        raise no_such_schedule(name)
     return Definition.from_json(stored)
 
 

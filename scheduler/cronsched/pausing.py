@@ -15,6 +15,7 @@ from cronqueue import wakeup
 from cronqueue.audit import record
 from cronqueue.database import Database, read_now
 from cronqueue.errors import RunAtError, StateError
+from cronsched.errors import no_such_schedule
 
 SKIPPED = "skipped:paused"
 BY_ITSELF = "until"
@@ -49,7 +50,7 @@ def pause(
         row = {"actor": actor, "reason": reason}
         row["until"] = None if until is None else database.moment(until)
         if not _execute(database, connection, _PAUSE, name, row).all():
-            raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+            raise no_such_schedule(name)
         held = len(_execute(database, connection, _HOLD, name).all())
         told = {"reason": reason, "until": None if until is None else until.isoformat()}
         _record(database, connection, actor, "pause", name, told | {"held": held})
@@ -69,7 +70,7 @@ def resume(database: Database, name: str, *, actor: str, catch_up: bool = False)
             text(_FIND.format(lock=_lock(database))), {"name": name}
         ).one_or_none()
         if row is None:
-            raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+            raise no_such_schedule(name)
         if row.paused_at is None:
             raise StateError(f"schedule {name!r} is not paused")
         return _resume(database, connection, name, actor, catch_up)

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronsched.definition import Definition
+from cronsched.errors import no_such_schedule
 
 RevisionKind = Literal["added", "changed", "revived", "tzdata"]
 
@@ -69,7 +70,7 @@ def list_revisions(database: Database, name: str) -> Sequence[RevisionRow]:
     with database.snapshot() as connection:
         rows = connection.execute(_LIST, {"name": name}).all()
     if not rows:
-        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        raise no_such_schedule(name)
     return [
         RevisionRow(row.revision, row.kind, _words(row.definition), row.valid_from, row.valid_until)
         for row in rows

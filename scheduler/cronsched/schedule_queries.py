@@ -16,6 +16,7 @@ from cronqueue.database import Database, read_now
 from cronqueue.insertion import NewJob, insert_jobs
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
+from cronsched.errors import no_such_schedule
 from cronsched.gate import guard_of
 from cronsched.planner import Planned, upcoming
 
@@ -90,7 +91,7 @@ def find_definition(database: Database, name: str) -> Definition:
             text("SELECT definition FROM sched_schedules WHERE name = :name"), {"name": name}
         ).scalar()
     if stored is None:
-        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        raise no_such_schedule(name)
     return Definition.from_json(stored)
 
 
@@ -122,7 +123,7 @@ def find_standing(database: Database, name: str) -> Standing:
     with database.snapshot() as connection:
         row = connection.execute(_STANDING, {"name": name}).one_or_none()
     if row is None:
-        raise LookupError(f"there is no schedule {name!r}: `sched schedules list` shows them")
+        raise no_such_schedule(name)
     return Standing(**row._mapping)
 
 

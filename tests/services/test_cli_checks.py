@@ -119,6 +119,9 @@ def test_explain_says_why_a_job_does_not_run(project: Project, database: Databas
     (reason,) = project.data("explain", str(job_id))["reasons"]
     assert reason["code"] == "paused"
     assert "(repairs) until it is resumed" in reason["words"]
+    execute(database, "UPDATE sched_jobs SET state = 'succeeded', held_reason = NULL")
+    told = project.run("explain", str(job_id)).stdout.splitlines()
+    assert told[0] == f"job {job_id}, {NAME}, succeeded:"
     project.refused("explain", "99999", code=5)
 
 

@@ -21,6 +21,7 @@ def command(state: State, job_id: int) -> None:
     if state.as_json:
         print_json({"id": job.id, "task": job.task, "state": job.state, "reasons": reasons})
         return
-    click.echo(clean(f"job {job.id}, {job.task}, is {job.state}:"))
+    said = job.state if job.state in ("succeeded", "failed") else f"is {job.state}"
+    click.echo(clean(f"job {job.id}, {job.task}, {said}:"))
     for each in reasons:
         click.echo(clean(f"  {each.words}"))
