@@ -19,7 +19,7 @@ ARGS ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
-run: .venv/.installed ## Start schema, daemon and worker on the example schedules
+run: .venv/.installed ## Start schema, daemon, worker and web page on the example schedules
 	@exec .venv/bin/sched up
 
 test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL

@@ -7,11 +7,26 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
+from cronqueue.columns import Instant
 from cronqueue.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class ActRow:
+    """One act: who did what to what, and what more is known of it."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    detail_json: str | None
 
 
 def record(
@@ -44,6 +59,20 @@ def record_all(
         connection.execute(text(_RECORD.format(now=database.now_sql, detail=value)), rows)
 
 
+def list_acts(
+    database: Database, *, target: str | None = None, before: int | None = None, limit: int = 50
+) -> list[ActRow]:
+    """The acts, newest first: of one target, below an id."""
+    chosen = {"target": target, "before": before}
+    named = {"target": "target = :target", "before": "id < :before"}
+    conditions = [named[name] for name, value in chosen.items() if value is not None]
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    statement = text(_LIST.format(where=where)).columns(at=Instant())
+    with database.snapshot() as connection:
+        rows = connection.execute(statement, {**chosen, "limit": limit})
+        return [ActRow(**row._mapping) for row in rows]
+
+
 def this_user() -> str:
     """Who acts here: `user@host`."""
     try:
@@ -58,6 +87,10 @@ def _as_json(detail: Mapping[str, Any]) -> str | None:
     return json.dumps(told) if told else None
 
 
+_LIST = """
+SELECT id, at, actor, action, target, CAST(detail AS text) AS detail_json FROM sched_audit {where}
+ORDER BY id DESC LIMIT :limit
+"""
 _RECORD = """
 INSERT INTO sched_audit (at, actor, action, target, detail)
 VALUES ({now}, :actor, :action, :target, {detail})

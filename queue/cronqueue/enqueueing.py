@@ -110,6 +110,11 @@ def enqueue_call(call: Call) -> Job[Any]:
     return job
 
 
+def store_call(database: Database, connection: Connection, call: Call) -> Job[Any]:
+    """Store one bound call in a transaction of the caller's, who tells the workers after it."""
+    return _store(database, connection, resolve(call))
+
+
 async def enqueue_call_async(call: Call) -> Job[Any]:
     """`enqueue_call` without blocking the event loop."""
     session = sessions.asynchronous(call.options.session)

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
     Select,
+    and_,
     bindparam,
     case,
     func,
@@ -28,6 +29,9 @@ from cronqueue.models import Attempt, Job
 from cronqueue.states import TERMINAL
 
 AnySelect = Select[*tuple[Any, ...]]
+
+# "newest": by id; "next": waiting ones by their time; "ended": ended ones, the latest first.
+Order = Literal["newest", "next", "ended"]
 
 # Of a traceback, what is looked at for the line that names the exception.
 _TAIL = 2_000
@@ -46,6 +50,8 @@ class Filter:
     queue: str | None = None
     task: str | None = None
     schedule: str | None = None
+    worker: str | None = None
+    key: str | None = None
     due: bool = False
     due_before: datetime | None = None
     since: datetime | None = None
@@ -146,6 +152,22 @@ class FailureGroup:
     example_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ends: its last job, and the time by which the jobs are in order, if they are by one."""
+
+    id: int
+    moment: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs of many; `next` is None on the last page."""
+
+    rows: list[JobRow]
+    next: Place | None
+
+
 def select_jobs(database: Database, chosen: Filter, limit: int | None = 50) -> list[JobRow]:
     """The jobs, newest first; waiting ones in the order in which they will run.
 
@@ -157,6 +179,32 @@ def select_jobs(database: Database, chosen: Filter, limit: int | None = 50) -> l
             return _around_now(connection, chosen, now, limit)
         order = _running_order(chosen, now) if chosen.in_running_order else (Job.id.desc(),)
         return _select(connection, chosen, now, order, limit)
+
+
+def select_page(
+    database: Database,
+    chosen: Filter,
+    order: Order = "newest",
+    *,
+    after: Place | None = None,
+    limit: int = 50,
+) -> Page:
+    """The jobs in one of the orders from a place on, which the page before has named.
+
+    What comes or goes meanwhile moves no job from one page to another.
+    """
+    column, descends = _ORDERS[order]
+    with database.snapshot() as connection:
+        statement = _where(select(*_COLUMNS), chosen, read_now(database, connection))
+        if after is not None:
+            statement = statement.where(_beyond(after, column, descends))
+        keys = [each.desc() if descends else each.asc() for each in (column, Job.id)]
+        rows = connection.execute(statement.order_by(*keys).limit(limit + 1)).all()
+    found = [_as_job(row) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return Page(found, None)
+    value = getattr(found[-1], column.key)
+    return Page(found, Place(found[-1].id, value if isinstance(value, datetime) else None))
 
 
 def select_ids(
@@ -217,6 +265,23 @@ def failures(database: Database, chosen: Filter = Filter()) -> list[FailureGroup
     return sorted(_merged(found), key=lambda group: (-group.count, group.task, group.error))
 
 
+def failures_of_group(
+    database: Database, task: str, error: str, *, after: int = 0, limit: int = 500
+) -> tuple[list[int], int | None]:
+    """The failed jobs of one group above an id, ascending, and where to go on; None at the end.
+
+    Looks at `limit` jobs at a time, so there may be fewer in the answer, or none.
+    """
+    with database.snapshot() as connection:
+        tail = _tail_of(database, Job.last_error)
+        statement = select(Job.id, tail).where(
+            Job.state == "failed", Job.task == task, Job.id > after
+        )
+        rows = connection.execute(statement.order_by(Job.id).limit(limit)).all()
+    found = [job_id for job_id, text in rows if error_line(text) == error]
+    return found, rows[-1][0] if len(rows) == limit else None
+
+
 def error_line(error: str | None) -> str:
     """Of a traceback the line that names the exception; of any other text the last line."""
     lines = [line.rstrip() for line in (error or "").splitlines() if line.strip()]
@@ -232,6 +297,12 @@ def error_line(error: str | None) -> str:
 
 _NAMES = tuple(each.name for each in fields(JobRow))
 _COLUMNS = tuple(getattr(Job, name) for name in _NAMES)
+# The column of each order, and whether it descends.
+_ORDERS: dict[Order, tuple[Any, bool]] = {
+    "newest": (Job.id, True),
+    "next": (Job.run_at, False),
+    "ended": (Job.finished_at, True),
+}
 _HEADLINE = re.compile(r"[^\W\d][\w.]*(:|$)")
 _WAITING = ("queued", "held")
 
@@ -277,6 +348,15 @@ def _select(
     return [_as_job(row) for row in connection.execute(statement)]
 
 
+def _beyond(place: Place, column: Any, descends: bool) -> ColumnElement[bool]:
+    """What comes after this place."""
+    after_id: ColumnElement[bool] = Job.id < place.id if descends else Job.id > place.id
+    if place.moment is None:
+        return after_id
+    beyond = column < place.moment if descends else column > place.moment
+    return or_(beyond, and_(column == place.moment, after_id))
+
+
 def _where(statement: AnySelect, chosen: Filter, now: datetime) -> AnySelect:
     return statement.where(*_conditions(chosen, now))
 
@@ -295,6 +375,8 @@ def _conditions(chosen: Filter, now: datetime) -> list[ColumnElement[bool]]:
         (Job.queue, chosen.queue),
         (Job.task, chosen.task),
         (Job.schedule, chosen.schedule),
+        (Job.locked_by, chosen.worker),
+        (Job.key, chosen.key),
     ):
         if value is not None:
             conditions.append(column == value)

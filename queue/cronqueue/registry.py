@@ -86,6 +86,7 @@ class Task(Generic[P, R]):
     def __init__(
         self, fn: Callable[P, Any], name: str, options: Options, policy: RetryPolicy
     ) -> None:
+        self.is_public = False
         self.fn = fn
         self.name = name
         self.policy = policy
@@ -229,6 +230,7 @@ def job(
     backoff: Duration | Sequence[Duration] | Backoff | None = None,
     retry_on: ErrorTypes | None = None,
     discard_on: ErrorTypes = (),
+    api: bool = False,
 ) -> _JobDecorator: ...
 def job(
     fn: Callable[..., Any] | None = None,
@@ -243,12 +245,14 @@ def job(
     backoff: Duration | Sequence[Duration] | Backoff | None = None,
     retry_on: ErrorTypes | None = None,
     discard_on: ErrorTypes = (),
+    api: bool = False,
 ) -> Any:
     """Register a function as a task; it can still be called as before.
 
     `timeout` asks the task to stop (`JobTimeout` is raised in it); 10 s later its process is ended.
     `backoff` is a duration, a list of them, or a function of the attempt. With `retry_on` only those
-    exceptions are retried; those of `discard_on` end the job at once. Raises DefinitionError.
+    exceptions are retried; those of `discard_on` end the job at once. With `api` the web's API may
+    enqueue it. Raises DefinitionError.
     """
     options = Options(queue=queue, priority=priority, timeout=timeout, expires=expires)
     policy = RetryPolicy(
@@ -259,7 +263,9 @@ def job(
     )
 
     def register(function: Callable[..., Any]) -> Task[Any, Any]:
-        return _register(function, name, options, policy)
+        task = _register(function, name, options, policy)
+        task.is_public = api
+        return task
 
     return register if fn is None else register(fn)
 

@@ -28,6 +28,11 @@ DELAYED_JOB_NAMES = {
     "QUIET": "quiet",
 }
 
+# Shorter passwords are guessed.
+LEAST_SECRET = 12
+# The settings whose values nobody is shown.
+SECRETS = ("web_password", "web_token")
+
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
@@ -35,6 +40,13 @@ def _text(value: object) -> str:
     if not value.isprintable():  # control characters, or bytes that are no UTF-8
         raise ValueError("give a text of printable characters")
     return value
+
+
+def _secret(value: object) -> str:
+    text = _text(value)
+    if len(text) < LEAST_SECRET:
+        raise ValueError(f"give at least {LEAST_SECRET} characters")
+    return text
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[object], int]:
@@ -184,7 +196,13 @@ class Settings:
     name: str | None = _setting(None, _text, "the worker's name; default host:pid")
     tags: tuple[tuple[str, str], ...] = _setting((), _pairs, "labels of the worker, key=value")
     tz: str = _setting("UTC", _text, "time zone of schedules that name none")
+    host: str = _setting("127.0.0.1", _text, "address that the web page listens at")
     port: int = _setting(8321, _whole(1, 65_535), "port of the web page")
+    web_hosts: tuple[str, ...] = _setting(
+        (), _names, "names by which browsers may call the web page, beside its address"
+    )
+    web_password: str | None = _setting(None, _secret, "password of the web page; any user name")
+    web_token: str | None = _setting(None, _secret, "token of the API, sent as Bearer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +238,8 @@ def load_settings(
         try:
             values[each.name] = None if value is None else each.metadata["read"](value)
         except ValueError as error:
-            faults.append(f"{_place(each.name, origins[each.name])} {value!r}: {error}")
+            told = "***" if each.name in SECRETS else repr(value)
+            faults.append(f"{_place(each.name, origins[each.name])} {told}: {error}")
     if faults:
         raise ConfigurationError("\n".join(faults))
     settings = Settings(**values)

@@ -199,7 +199,7 @@ def test_up_hands_its_options_on_names_its_database_once_and_ends_cleanly(
     logged = sqlite_project.folder / "up.log"
     with logged.open("w") as log:
         process = subprocess.Popen(
-            [SCHED, "up", "--schedules", "up", "--database-url", "sqlite:///up.db"],
+            [SCHED, "up", "--no-web", "--schedules", "up", "--database-url", "sqlite:///up.db"],
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

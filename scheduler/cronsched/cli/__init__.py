@@ -13,7 +13,7 @@ from cronsched.cli.base import Lazy, Sched
 from cronsched.cli.exits import Terminated
 
 COMMANDS = {
-    "up": Lazy("up", "Schema, daemon and worker together, for development and small sites"),
+    "up": Lazy("up", "Schema, daemon, worker and web together, for development and small sites"),
     "daemon": Lazy("daemon", "Write the schedules' occurrences ahead, apply changed files"),
     "worker": Lazy("worker", "Run due jobs; higher priority runs first"),
     "enqueue": Lazy("enqueue", "Store a job for a task"),
@@ -31,6 +31,7 @@ COMMANDS = {
     "check": Lazy("check", "What is wrong with schedules and queue"),
     "audit": Lazy("audit", "Whether every promised occurrence has its verdict"),
     "simulate": Lazy("simulate", "What the schedules will do to the workers"),
+    "web": Lazy("web", "Dashboard and API"),
     "db": Lazy("db", "The schema: upgrade, current, check, sql, prune"),
     "init": Lazy("init", "Write a settings file and a first schedule"),
     "config": Lazy("config", "The settings in force, and where each comes from"),

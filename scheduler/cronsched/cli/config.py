@@ -20,7 +20,7 @@ def command() -> None:
 def show(state: State) -> None:
     """Every setting with its value and where that stands; passwords masked."""
     from cronqueue.database import parse_url, shown
-    from cronqueue.settings import resolve_database_url
+    from cronqueue.settings import SECRETS, resolve_database_url
 
     loaded = state.loaded
     rows = []
@@ -28,6 +28,8 @@ def show(state: State) -> None:
         value = getattr(loaded.settings, each.name)
         if each.name == "database_url":
             value = shown(parse_url(resolve_database_url(loaded)))
+        if each.name in SECRETS and value is not None:
+            value = "***"
         rows.append((each.name, value, loaded.origins[each.name]))
     if state.as_json:
         print_json(

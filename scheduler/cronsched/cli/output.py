@@ -7,9 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import click
@@ -17,8 +16,8 @@ import click
 from cronsched.cli.base import State
 from cronsched.cli.exits import clean, refuse, say
 from cronsched.cli.parameters import shown
+from cronsched.documents import versioned
 
-FORMAT_VERSION = 1
 # Coloured tables that go into a pipe are not folded: the pager cuts them.
 _PIPE_WIDTH = 400
 
@@ -28,32 +27,12 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(versioned(data), ensure_ascii=False))
 
 
-def versioned(data: Any) -> dict[str, Any]:
-    """The document as plain values."""
-    return {"format_version": FORMAT_VERSION, "data": plain(data)}
-
-
 def print_done(state: State, words: str, data: Any) -> None:
     """What an act has done."""
     if state.as_json:
         print_json(data)
     elif not state.quiet:
         click.echo(clean(words))
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON knows it: times in UTC, durations in seconds, `..._json` columns opened."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {_name(str(key)): _opened(str(key), each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(each) for each in value]
-    return value
 
 
 def print_list(
@@ -228,20 +207,3 @@ def _is_fancy(state: State) -> bool:
         return False
     forced = os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE")
     return bool(forced) or sys.stdout.isatty()
-
-
-def _name(key: str) -> str:
-    return key.removesuffix("_json")
-
-
-def _opened(key: str, value: Any) -> Any:
-    if not key.endswith("_json") or value is None:
-        return plain(value)
-    try:
-        return json.loads(value, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        return value  # a damaged row is shown as it is
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

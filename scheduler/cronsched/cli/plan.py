@@ -12,7 +12,8 @@ import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import FAILED, PENDING, Exit, clean, say
-from cronsched.cli.output import counted, print_json, show, show_time, versioned
+from cronsched.cli.output import counted, print_json, show, show_time
+from cronsched.documents import versioned
 
 if TYPE_CHECKING:
     from datetime import datetime

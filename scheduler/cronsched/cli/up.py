@@ -1,4 +1,4 @@
-"""`sched up`: daemon and worker in one terminal."""
+"""`sched up`: daemon, worker and web page in one terminal."""
 
 from __future__ import annotations
 
@@ -28,11 +28,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 @click.command("up", cls=SchedCommand)
+@click.option("--port", type=click.IntRange(1, 65_535), help="Of the web page.  [SCHED_PORT]")
+@click.option("--no-web", is_flag=True, help="Without the web page.")
 @pass_state
-def command(state: State) -> int:
-    """Bring up the schema, a daemon and a worker. Ctrl-C ends all; a second one at once."""
+def command(state: State, port: int | None, no_web: bool) -> int:
+    """Bring up the schema, a daemon, a worker and the web page. Ctrl-C ends all; a second one at once."""
     from cronqueue import schema
     from cronqueue.database import shown
+    from cronsched.cli.web import missing_packages
 
     database = state.open(check=False)
     schema.upgrade(database)
@@ -41,16 +44,27 @@ def command(state: State) -> int:
         _start(state, "daemon"),
         _start(state, "worker", *([] if state.quiet else ["--verbose"])),
     ]
+    web = None
+    if not no_web and missing_packages():
+        say("no web page: pip install 'cronqueue[web]' brings it")
+    elif not no_web:
+        web = _start(state, "web", *(["--port", str(port)] if port else []))
     signals: list[int] = []
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: signals.append(number))
-    return _watch(state, database, services, signals)
+    return _watch(state, database, services, web, signals)
 
 
 def _watch(
-    state: State, database: Database, services: list[subprocess.Popen[bytes]], signals: list[int]
+    state: State,
+    database: Database,
+    services: list[subprocess.Popen[bytes]],
+    web: subprocess.Popen[bytes] | None,
+    signals: list[int],
 ) -> int:
     """Until all have ended; says what comes next whenever the schedules have changed."""
+    if web is not None:
+        services.append(web)
     told: object = None
     failed = stopping = False
     ended_by = 0
@@ -62,9 +76,15 @@ def _watch(
             signals.clear()
             stopping = True
             _signal_all(services)
+        elif not stopping and web is not None and web.poll() is not None:
+            say(
+                "the web page has ended, the rest goes on; --port N or --no-web if its port is taken"
+            )
+            services.remove(web)
+            web = None
         elif not stopping and any(service.poll() is not None for service in services):
             failed = stopping = True
-            say("a service has ended by itself; the other one is stopped")
+            say("a service has ended by itself; the others are stopped")
             _signal_all(services)
         if not stopping:
             told = _tell_next(state, database, told)

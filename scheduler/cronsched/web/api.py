@@ -1,0 +1,301 @@
+"""The API's reads: what pages and programs ask for. Writes are in `api_acts`, streams in `api_events`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cronqueue import audit, overview, queries
+from cronqueue.overview import QueueStats, Stats, WorkerStatus
+from cronqueue.queries import FailureGroup, JobRow
+from cronqueue.registry import all_tasks
+from cronqueue.states import STATES
+from cronsched import explanation, health, schedule_queries
+from cronsched.explanation import Reason
+from cronsched.schedule_queries import LedgerRow, ScheduleRow
+from cronsched.web import api_acts, api_events, openapi
+from cronsched.web.operations import Listed, Operation, Parameter, routes_of
+from cronsched.web.requests import (
+    MOST_ROWS,
+    as_text,
+    database_of,
+    filter_of,
+    job_id_of,
+    number_of,
+    order_of,
+    place_of,
+    settings_of,
+)
+
+_LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}, "rows; 50")
+_AFTER = Parameter("after", {"type": "string"}, "what `next` of the page before says")
+_FILTERS = (
+    Parameter(
+        "state",
+        {"type": "string", "pattern": f"^({'|'.join(STATES)})(,({'|'.join(STATES)}))*$"},
+        "one state, or several with commas",
+    ),
+    *(
+        Parameter(name, {"type": "string", "minLength": 1}, f"of this {name}")
+        for name in ("queue", "task", "schedule", "worker", "key")
+    ),
+    Parameter(
+        "due", {"type": "string", "enum": ["1", "true", "yes"]}, "queued, and its time has come"
+    ),
+    Parameter("since", {"type": "string", "format": "date-time"}, "created from then on"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDocument(JobRow):
+    """A job with its large columns and the tries that did not succeed."""
+
+    args_json: str
+    result_json: str | None
+    last_error: str | None
+    failed_attempts: tuple[queries.AttemptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDocument:
+    """A task that can be enqueued here."""
+
+    name: str
+    queue: str
+    priority: int
+    signature: str
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleDocument(ScheduleRow):
+    """A schedule with what has become of its newest occurrences."""
+
+    history: tuple[LedgerRow, ...]
+
+
+def show_overview(request: Request) -> Stats:
+    """Counts, ends of the last hour and day, waits and durations."""
+    return overview.stats(database_of(request))
+
+
+def list_jobs(request: Request) -> Listed:
+    """Jobs in one of the orders, a page at a time."""
+    asked = request.query_params
+    found = queries.select_page(
+        database_of(request),
+        filter_of(asked),
+        order_of(asked),
+        after=place_of(asked),
+        limit=number_of(asked, "limit", 50),
+    )
+    return Listed(found.rows, as_text(found.next))
+
+
+def show_job(request: Request) -> JobDocument:
+    """One job."""
+    details = queries.find_job(database_of(request), job_id_of(request))
+    columns = {name: getattr(details.row, name) for name in JobRow.__dataclass_fields__}
+    return JobDocument(
+        **columns,
+        args_json=details.args_json,
+        result_json=details.result_json,
+        last_error=details.last_error,
+        failed_attempts=details.attempts,
+    )
+
+
+def explain_job(request: Request) -> list[Reason]:
+    """Why a job does not run, or why it ran when it did."""
+    return explanation.explain(database_of(request), job_id_of(request))[1]
+
+
+def list_failures(request: Request) -> list[FailureGroup]:
+    """Failed jobs by task and error."""
+    return queries.failures(database_of(request), filter_of(request.query_params))
+
+
+def list_schedules(request: Request) -> list[ScheduleRow]:
+    """All schedules, the one that runs next first."""
+    return schedule_queries.list_schedules(database_of(request))
+
+
+def show_schedule(request: Request) -> ScheduleDocument:
+    """One schedule."""
+    name = request.path_params["name"]
+    database = database_of(request)
+    row = schedule_queries.find_schedule(database, name)
+    if row is None:
+        raise LookupError(f"there is no schedule {name!r}")
+    columns = {each: getattr(row, each) for each in ScheduleRow.__dataclass_fields__}
+    limit = number_of(request.query_params, "limit", 50)
+    return ScheduleDocument(
+        **columns, history=tuple(schedule_queries.history(database, name, limit))
+    )
+
+
+def list_queues(request: Request) -> list[QueueStats]:
+    """Every queue that has something to do, or is paused."""
+    return overview.queue_stats(database_of(request))
+
+
+def list_workers(request: Request) -> list[WorkerStatus]:
+    """Workers and daemons that have been heard of within a day."""
+    return overview.list_workers(database_of(request))
+
+
+def list_problems(request: Request) -> list[health.Problem]:
+    """What is wrong now, as `sched check` finds it."""
+    return health.find_problems(database_of(request), settings_of(request))
+
+
+def list_audit(request: Request) -> Listed:
+    """Who did what, the newest first."""
+    asked = request.query_params
+    place = place_of(asked)
+    found = audit.list_acts(
+        database_of(request),
+        before=None if place is None else place.id,
+        limit=number_of(asked, "limit", 50) + 1,
+    )
+    shown = found[: number_of(asked, "limit", 50)]
+    return Listed(shown, str(shown[-1].id) if len(found) > len(shown) else None)
+
+
+def list_tasks(request: Request) -> list[TaskDocument]:
+    """The tasks that may be enqueued here: those marked with `@job(api=True)`."""
+    return [
+        TaskDocument(
+            each.name,
+            each.queue,
+            each.priority,
+            str(each.signature),
+            (each.__doc__ or "").strip().partition("\n")[0] or None,
+        )
+        for each in sorted(all_tasks().values(), key=lambda task: task.name)
+        if each.is_public
+    ]
+
+
+def show_openapi(request: Request) -> Response:
+    """This document."""
+    prefix = request.scope.get("root_path", "")
+    return JSONResponse(openapi.document(OPERATIONS, prefix))
+
+
+OPERATIONS = [
+    Operation("GET", "/openapi.json", "openapi", "This document", show_openapi, {}),
+    Operation("GET", "/overview", "overview", "The whole at a glance", show_overview, Stats),
+    Operation(
+        "GET",
+        "/jobs",
+        "list_jobs",
+        "Jobs, newest first",
+        list_jobs,
+        JobRow,
+        (
+            *_FILTERS,
+            Parameter(
+                "order",
+                {"enum": ["newest", "next", "ended"]},
+                "by id; waiting ones by their time; ended ones, the latest first",
+            ),
+            _LIMIT,
+            _AFTER,
+        ),
+        is_list=True,
+    ),
+    Operation(
+        "GET", "/jobs/{job_id:int}", "show_job", "State, progress, result", show_job, JobDocument
+    ),
+    Operation(
+        "GET",
+        "/jobs/{job_id:int}/explanation",
+        "explain_job",
+        "Why it does not run, or ran when it did",
+        explain_job,
+        Reason,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/failures",
+        "list_failures",
+        "Failed jobs in groups",
+        list_failures,
+        FailureGroup,
+        _FILTERS,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/schedules",
+        "list_schedules",
+        "Schedules, the next one first",
+        list_schedules,
+        ScheduleRow,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/schedules/{name}",
+        "show_schedule",
+        "One schedule with its history",
+        show_schedule,
+        ScheduleDocument,
+        (_LIMIT,),
+    ),
+    Operation(
+        "GET",
+        "/queues",
+        "list_queues",
+        "Queues with what they hold",
+        list_queues,
+        QueueStats,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/workers",
+        "list_workers",
+        "Workers and daemons",
+        list_workers,
+        WorkerStatus,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/problems",
+        "list_problems",
+        "What is wrong now",
+        list_problems,
+        health.Problem,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/audit",
+        "list_audit",
+        "Who did what",
+        list_audit,
+        audit.ActRow,
+        (_LIMIT, _AFTER),
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/tasks",
+        "list_tasks",
+        "What may be enqueued here",
+        list_tasks,
+        TaskDocument,
+        is_list=True,
+    ),
+    *api_acts.OPERATIONS,
+    *api_events.OPERATIONS,
+]
+
+routes: list[Any] = routes_of(OPERATIONS)

@@ -1,0 +1,249 @@
+"""The API's writes. Each is one act of `operations`, `pausing` or `overrides`, under the asker's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+
+from cronqueue import operations, wakeup
+from cronqueue.enqueueing import store_call
+from cronqueue.registry import find_task
+from cronsched import overrides, pausing, schedule_queries
+from cronsched.web.operations import Body, Operation, Schema
+from cronsched.web.problems import Refused
+from cronsched.web.requests import actor_of, as_moment, database_of, job_id_of, settings_of
+
+_TEXT: Schema = {"type": "string"}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_DURATION: Schema = {
+    "type": ["string", "number"],
+    "description": "5m, 2h, or seconds",
+}
+_DONE: Schema = {
+    "type": "object",
+    "required": ["done"],
+    "properties": {"done": {"type": "string"}},
+}
+
+
+def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    made: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+    }
+    return made | ({"required": list(required)} if required else {})
+
+
+_REASON = _object(reason=_TEXT)
+_PAUSE = _object(reason=_TEXT, until=_TIME)
+_ENQUEUE = _object(
+    ("task",),
+    task=_TEXT,
+    args={"type": "array"},
+    kwargs={"type": "object"},
+    run_at=_TIME,
+    delay=_DURATION,
+    priority={"type": "integer"},
+    queue=_TEXT,
+    key=_TEXT,
+    expires=_DURATION,
+    tags={"type": "object", "additionalProperties": {"type": "string"}},
+)
+
+
+def enqueue_job(request: Request, body: Body) -> dict[str, Any]:
+    """Store a job for a task that is marked for it."""
+    chosen = _read(body, _ENQUEUE)
+    name = chosen.pop("task")
+    task = find_task(name)
+    if task is None or not task.is_public:
+        raise Refused(
+            403,
+            "not_public",
+            f"task {name!r} may not be enqueued here: @job(api=True) marks those that may",
+        )
+    database = database_of(request)
+    args, kwargs = chosen.pop("args", []), chosen.pop("kwargs", {})
+    call = task.options(**chosen).call(*args, **kwargs)
+    job = database.write(lambda connection: store_call(database, connection, call))
+    wakeup.notify(database)
+    return {"id": job.id, "state": job.state, "run_at": job.run_at, "created": job.created}
+
+
+def retry_job(request: Request, body: Body) -> dict[str, Any]:
+    """Queue an ended job again."""
+    _read(body, _object())
+    operations.retry_job(database_of(request), job_id_of(request), actor=actor_of(request))
+    return {"done": "queued again"}
+
+
+def cancel_job(request: Request, body: Body) -> dict[str, Any]:
+    """Cancel a waiting job, or ask a running one to stop."""
+    reason = _read(body, _REASON).get("reason")
+    done = operations.cancel_job(
+        database_of(request), job_id_of(request), actor=actor_of(request), reason=reason
+    )
+    return {"done": "cancelled" if done == "cancelled" else "asked to stop"}
+
+
+def run_job_now(request: Request, body: Body) -> dict[str, Any]:
+    """Make a waiting job due."""
+    _read(body, _object())
+    operations.run_now(database_of(request), job_id_of(request), actor=actor_of(request))
+    return {"done": "due now"}
+
+
+def delete_job(request: Request, body: Body) -> dict[str, Any]:
+    """Delete a job that does not run."""
+    _read(body, _object())
+    operations.delete_job(database_of(request), job_id_of(request), actor=actor_of(request))
+    return {"done": "deleted"}
+
+
+def pause_queue(request: Request, body: Body) -> dict[str, Any]:
+    """Let no worker claim from a queue."""
+    chosen = _read(body, _PAUSE)
+    name = request.path_params["name"]
+    operations.pause_queue(database_of(request), name, actor=actor_of(request), **chosen)
+    return {"done": "paused"}
+
+
+def resume_queue(request: Request, body: Body) -> dict[str, Any]:
+    """Let workers claim from it again."""
+    _read(body, _object())
+    name = request.path_params["name"]
+    operations.resume_queue(database_of(request), name, actor=actor_of(request))
+    return {"done": "resumed"}
+
+
+def pause_schedule(request: Request, body: Body) -> dict[str, Any]:
+    """Hold a schedule's jobs."""
+    chosen = _read(body, _PAUSE)
+    name = request.path_params["name"]
+    held = pausing.pause(database_of(request), name, actor=actor_of(request), **chosen)
+    return {"done": "paused", "held": held}
+
+
+def resume_schedule(request: Request, body: Body) -> dict[str, Any]:
+    """Let a schedule go on."""
+    chosen = _read(body, _object(catch_up={"type": "boolean"}))
+    name = request.path_params["name"]
+    done = pausing.resume(database_of(request), name, actor=actor_of(request), **chosen)
+    return {"done": "resumed", "queued": done.queued, "skipped": done.skipped}
+
+
+def trigger_schedule(request: Request, body: Body) -> dict[str, Any]:
+    """Run a schedule's task now."""
+    _read(body, _object())
+    name = request.path_params["name"]
+    job_id = schedule_queries.trigger(
+        database_of(request), name, settings_of(request), actor=actor_of(request)
+    )
+    return {"done": "triggered", "id": job_id}
+
+
+def skip_occurrence(request: Request, body: Body) -> dict[str, Any]:
+    """Do not run one occurrence."""
+    chosen = _read(body, _object(("planned_for",), planned_for=_TIME, reason=_TEXT))
+    reached = overrides.skip(
+        database_of(request),
+        request.path_params["name"],
+        chosen["planned_for"],
+        actor=actor_of(request),
+        reason=chosen.get("reason"),
+    )
+    return {"done": "skipped", "reached": reached}
+
+
+def _read(body: Body, schema: Schema) -> dict[str, Any]:
+    """The values that the schema knows, times as moments. Raises Refused for others."""
+    properties = schema["properties"]
+    for name in body:
+        if name not in properties:
+            known = ", ".join(properties) or "none"
+            raise Refused(422, "invalid", f"{name!r} is not known: there are {known}")
+    missing = [name for name in schema.get("required", ()) if body.get(name) is None]
+    if missing:
+        raise Refused(422, "invalid", f"{', '.join(missing)} is missing")
+    return {
+        name: _value(name, each, properties[name])
+        for name, each in body.items()
+        if each is not None
+    }
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+def _value(name: str, value: Any, schema: Schema) -> str | datetime | Any:
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    fits = any(isinstance(value, _KINDS[kind]) for kind in kinds)
+    if not fits or (isinstance(value, bool) and "boolean" not in kinds):
+        raise Refused(422, "invalid", f"{name} is no {' or '.join(kinds)}")
+    if isinstance(value, str) and not _is_text(value):
+        raise Refused(422, "invalid", f"{name} is no text")
+    return as_moment(name, value) if schema.get("format") == "date-time" else value
+
+
+def _is_text(value: str) -> bool:
+    """Without what no database takes."""
+    return "\0" not in value and not any("\ud800" <= each <= "\udfff" for each in value)
+
+
+def _act(
+    path: str, name: str, summary: str, function: Callable[..., Any], body: Schema | None = None
+) -> Operation:
+    return Operation("POST", path, name, summary, function, _DONE, body=body)
+
+
+OPERATIONS = [
+    Operation(
+        "POST",
+        "/jobs",
+        "enqueue_job",
+        "Store a job",
+        enqueue_job,
+        _object(
+            ("id", "state", "created"),
+            id={"type": "integer"},
+            state=_TEXT,
+            run_at=_TIME,
+            created={},
+        ),
+        body=_ENQUEUE,
+        status=201,
+    ),
+    _act("/jobs/{job_id:int}/retry", "retry_job", "Queue it again", retry_job),
+    _act("/jobs/{job_id:int}/cancel", "cancel_job", "Cancel it", cancel_job, _REASON),
+    _act("/jobs/{job_id:int}/run-now", "run_job_now", "Make it due", run_job_now),
+    Operation("DELETE", "/jobs/{job_id:int}", "delete_job", "Delete it", delete_job, _DONE),
+    _act("/queues/{name:path}/pause", "pause_queue", "Pause a queue", pause_queue, _PAUSE),
+    _act("/queues/{name:path}/resume", "resume_queue", "Resume a queue", resume_queue),
+    _act("/schedules/{name}/pause", "pause_schedule", "Pause a schedule", pause_schedule, _PAUSE),
+    _act(
+        "/schedules/{name}/resume",
+        "resume_schedule",
+        "Resume a schedule",
+        resume_schedule,
+        _object(catch_up={"type": "boolean"}),
+    ),
+    _act("/schedules/{name}/trigger", "trigger_schedule", "Run it now", trigger_schedule),
+    _act(
+        "/schedules/{name}/skip",
+        "skip_occurrence",
+        "Skip one occurrence",
+        skip_occurrence,
+        _object(("planned_for",), planned_for=_TIME, reason=_TEXT),
+    ),
+]

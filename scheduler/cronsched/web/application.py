@@ -1,0 +1,66 @@
+"""The application: dashboard, API and probes behind one door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy.exc import DBAPIError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from cronqueue import configuration
+from cronqueue.database import Database
+from cronqueue.errors import ConfigurationError, CronqueueError
+from cronqueue.settings import Settings
+from cronsched.web import api, probes
+from cronsched.web.access import LOOPBACK, Access, Authenticate, Door, by_credentials
+from cronsched.web.problems import Refused, answer
+
+# What is refused on purpose, or is the database's. Anything else is a fault of ours: the door answers.
+EXPECTED = (HTTPException, Refused, CronqueueError, LookupError, DBAPIError)
+STATIC = Path(__file__).parent / "static"
+
+
+def app(
+    *,
+    authenticate: Authenticate | None = None,
+    hosts: Sequence[str] = (),
+    read_only: bool = False,
+    settings: Settings | None = None,
+    database: Database | None = None,
+) -> Starlette:
+    """Dashboard and API, to be served or mounted.
+
+    `authenticate` answers under which name a request acts, or None to refuse it; by default whoever knows
+    `web_password` or `web_token` of the settings comes in. `hosts` are the names of the site, "*" for any;
+    loopback names and `web_hosts` always count. Raises ConfigurationError where the door would be open.
+    """
+    chosen = settings or configuration.settings()
+    password, token = chosen.web_password, chosen.web_token
+    if authenticate is None:
+        if password is None and token is None:
+            raise ConfigurationError(
+                "nobody may come in: set web_password or web_token, or give authenticate=..."
+                " (cronsched.web.anybody lets everybody in)"
+            )
+        authenticate = by_credentials(password, token)
+    names = tuple(each.lower() for each in (*LOOPBACK, *chosen.web_hosts, *hosts))
+    secret = password or token
+    access = Access(authenticate, names, read_only, **({"secret": secret} if secret else {}))
+    made = Starlette(
+        routes=[
+            *probes.routes,
+            Mount("/api/v1", routes=api.routes, name="api"),
+            Mount("/static", StaticFiles(directory=STATIC), name="static"),
+        ],
+        middleware=[Middleware(Door, access=access)],
+        exception_handlers=dict.fromkeys(EXPECTED, answer),
+    )
+    made.state.settings = chosen
+    made.state.database = database
+    made.state.access = access
+    return made

@@ -1,0 +1,114 @@
+"""The operations of the API: one table, from which both its routes and its OpenAPI document are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cronsched.documents import plain
+from cronsched.web.problems import Refused
+from cronsched.web.redaction import redacted
+
+# A job's arguments belong into a row: what is larger belongs elsewhere, and its place into the row.
+LARGEST_BODY = 1_000_000
+
+Body = dict[str, Any]
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What may stand behind the question mark, or in a header."""
+
+    name: str
+    schema: Schema
+    words: str
+    place: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that the API does. `answer` is the type of its `data`, or a schema.
+
+    A read gets the request; a write gets the body too. What either returns is a document, or a Response.
+    """
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    function: Callable[..., Any]
+    answer: Any
+    parameters: tuple[Parameter, ...] = ()
+    body: Schema | None = None
+    is_list: bool = False
+    is_stream: bool = False
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a list: `next` is what `after` has to say for the following one."""
+
+    data: Any
+    next: str | None = None
+
+
+def routes_of(operations: list[Operation]) -> list[Route]:
+    """A route for each."""
+    return [
+        Route(each.path, _endpoint(each), methods=[each.method], name=each.name)
+        for each in operations
+    ]
+
+
+def _endpoint(operation: Operation) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def endpoint(request: Request) -> Response:
+        arguments: list[Any] = [request]
+        if operation.method != "GET":
+            arguments.append(await _body(request))
+        found = await run_in_threadpool(operation.function, *arguments)
+        return found if isinstance(found, Response) else _document(found, operation.status)
+
+    return endpoint
+
+
+def _document(found: Any, status: int) -> Response:
+    shown: dict[str, Any] = {}
+    if isinstance(found, Listed):
+        shown["next"] = found.next
+        found = found.data
+    return JSONResponse({"data": redacted(plain(found)), **shown}, status_code=status)
+
+
+async def _body(request: Request) -> Body:
+    """The body as an object; none counts as an empty one.
+
+    A page of another site can send a form, but no JSON without asking us first, which we never grant.
+    """
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > LARGEST_BODY:
+            raise Refused(413, "too_large", f"a body has at most {LARGEST_BODY} bytes")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refused(415, "no_json", "send Content-Type: application/json, without a body too")
+    try:
+        found = json.loads(raw.decode() or "{}", parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refused(400, "no_json", "the body is no JSON") from None
+    if not isinstance(found, dict):
+        raise Refused(422, "invalid", "the body is no JSON object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,31 @@
+"""Redaction: what a job was given may hold secrets, and pages are looked at over shoulders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "***"
+_SECRET = re.compile(
+    r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|authorization|credential",
+    re.IGNORECASE,
+)
+
+
+def redacted(value: Any, *, within: bool = False) -> Any:
+    """The value without what stands under a name such as `password`, in arguments, results and progress."""
+    if isinstance(value, Mapping):
+        return {
+            key: HIDDEN
+            if within and isinstance(each, str | int | float) and _SECRET.search(str(key))
+            else redacted(each, within=within or key in _OF_USERS)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(each, within=within) for each in value]
+    return value
+
+
+# What users have put there; our own columns have names such as `token` too.
+_OF_USERS = ("args", "result", "progress", "tags", "detail")
