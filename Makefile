@@ -13,8 +13,9 @@ LOCK_PYTHON ?= python3.11
 PIP = .venv/bin/python -m pip --quiet --quiet
 # Passed on to pytest: make test ARGS='-k retry -x'
 ARGS ?=
+EXAMPLES ?= 2000
 
-.PHONY: help run test oracle bench-schedules lint types check format wheel lock clean
+.PHONY: help run test oracle fuzz bench-schedules lint types check format wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +29,10 @@ test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL
 # With the pinned tzdata, whatever the machine has.
 oracle: .venv/.installed ## Compare cron times around every clock change of every zone with a walk of the minutes
 	@PYTHONTZPATH= nice .venv/bin/python tests/compare_clocks.py
+
+fuzz: .venv/.installed ## Throw rubbish at all that takes input, EXAMPLES=2000 of each kind
+	@SCHED_TEST_FUZZ_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -q --timeout 0 \
+		--hypothesis-show-statistics tests/fuzz
 
 bench-schedules: .venv/.installed ## Measure 10,000 schedules beside plain SQL and APScheduler
 	@.venv/bin/python -m benchmarks.schedules $(ARGS)

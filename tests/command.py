@@ -50,17 +50,21 @@ class Project:
 
     def run(self, *arguments: str, code: int = 0, **settings: Any) -> Result:
         """What the command prints; its exit code must be the expected one."""
+        result = self.answer(*arguments, **settings)
+        assert result.exit_code == code, f"{result.exit_code}: {result.output}"
+        return result
+
+    def answer(self, *arguments: str, **settings: Any) -> Result:
+        """What the command prints, and how it ends."""
         configuration.use_database(None)
         handlers, path = logging.root.handlers[:], sys.path[:]
         try:
-            result = CliRunner().invoke(sched, arguments, **settings)
+            return CliRunner().invoke(sched, arguments, **settings)
         finally:
             logging.root.handlers[:], sys.path[:] = handlers, path
             for name in [name for name in sys.modules if name.split(".")[0] == "schedules"]:
                 del sys.modules[name]
             configuration.use_database(None)
-        assert result.exit_code == code, f"{result.exit_code}: {result.output}"
-        return result
 
     def data(self, *arguments: str, code: int = 0) -> Any:
         """The document that `--json` prints; there must be nothing else on standard output."""

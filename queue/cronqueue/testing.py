@@ -18,6 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cronqueue import configuration, prune, wakeup
+from cronqueue.admission import admit, seconds_until_due
 from cronqueue.claim import Band, Claimant, Claimed, new_token, probe
 from cronqueue.clock import ManualClock, utcnow
 from cronqueue.database import Database
@@ -120,12 +121,16 @@ class SchedQueue:
 
     def _next_due(self) -> timedelta | None:
         with self.database.snapshot() as connection:
-            seconds = probe(self.database, connection, Band(), ())
-        return None if seconds is None else timedelta(seconds=seconds)
+            found = (
+                probe(self.database, connection, Band(), ()),
+                seconds_until_due(self.database, connection, ()),
+            )
+        return min((timedelta(seconds=each) for each in found if each is not None), default=None)
 
 
 def run_due(database: Database, room: int = 10) -> list[int]:
-    """One turn of an executor: claim, run, hand in; returns the ids of what ran."""
+    """One turn of an executor: admit, claim, run, hand in; returns the ids of what ran."""
+    admit(database, known_tasks=tuple(all_tasks()))
     order = Order(
         _CLAIMANT,
         Band(),

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from cronqueue import Retry, Snooze, current_job, enqueue, job
 from cronqueue.testing import SchedQueue
+from job_rows import execute
 
 HOUR = timedelta(hours=1)
 
@@ -160,3 +161,10 @@ def test_the_fixture_comes_with_the_package_and_brings_its_own_database(
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
+
+
+def test_a_job_at_the_gate_is_let_through_when_its_time_comes(sched_queue: SchedQueue) -> None:
+    first, second = (greet.options(delay=hours * HOUR).enqueue(str(hours)) for hours in (1, 2))
+    execute(sched_queue.database, "UPDATE sched_jobs SET gated = true, guard = 'one at a time'")
+    assert sched_queue.drain() == []
+    assert [ran.id for ran in sched_queue.advance("3h")] == [first.id, second.id]
