@@ -15,7 +15,7 @@ PIP = .venv/bin/python -m pip --quiet --quiet
 ARGS ?=
 EXAMPLES ?= 2000
 
-.PHONY: help run test oracle fuzz bench-schedules lint types check format wheel lock clean
+.PHONY: help run test oracle fuzz bench-schedules lint types check format wheel lock clean torture
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,11 @@ run: .venv/.installed ## Start schema, daemon, worker and web page on the exampl
 
 test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL
 	@.venv/bin/python -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+# Not part of `make test`. ARGS='-k storm' leaves out the single cases, --seed N repeats a storm's order of faults.
+MINUTES ?= 2
+torture: .venv/.installed ## Kill, freeze and cut off real processes for MINUTES=2, and see that all adds up
+	@.venv/bin/python -m pytest tests/torture --minutes $(MINUTES) $(ARGS)
 
 # With the pinned tzdata, whatever the machine has.
 oracle: .venv/.installed ## Compare cron times around every clock change of every zone with a walk of the minutes
