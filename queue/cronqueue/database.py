@@ -55,6 +55,8 @@ POSTGRESQL_CONNECT: dict[str, Any] = {
     # A cluster made without a locale is SQL_ASCII: psycopg would hand out bytes instead of texts.
     "client_encoding": "utf8",
 }
+# In a URL: a pooler stands between, which lends a session for one transaction at a time.
+POOLER = "pooler"
 _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 _SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
@@ -73,8 +75,10 @@ class Database:
         self.clock: Clock = clock or SystemClock()
         self._is_ours = True
         self._pool_size = pool_size
+        parsed = None
         if engine is None:
-            engine = _create_engine(parse_url(url or ""), pool_size)
+            parsed = parse_url(url or "")
+            engine = _create_engine(parsed, pool_size)
         elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
             self._is_ours = False
         else:
@@ -85,7 +89,7 @@ class Database:
         if not self._is_ours:
             # Whatever level the caller's own transactions have: ours count on this one.
             self.engine = engine.execution_options(isolation_level="READ COMMITTED")
-        self.url = self.engine.url
+        self.url = parsed or self.engine.url
         self.dialect = self.engine.dialect.name
         self.is_postgresql = self.dialect == "postgresql"
         self._autocommit = (
@@ -95,6 +99,11 @@ class Database:
         )
         self._snapshot = self.engine.execution_options(sched_begin="DEFERRED")
         _all.add(self)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether each of our transactions may get another session of the server: nothing outlives one."""
+        return POOLER in self.url.query
 
     @property
     def now_sql(self) -> str:
@@ -243,6 +252,12 @@ def parse_url(text: str | URL) -> URL:
         raise ConfigurationError(
             f"database {url.get_backend_name()!r} is not supported: use sqlite:/// or postgresql://"
         )
+    if POOLER in url.query and (
+        url.query[POOLER] != "transaction" or url.get_backend_name() != "postgresql"
+    ):
+        raise ConfigurationError(
+            f"{POOLER}={url.query[POOLER]} in the database URL: give {POOLER}=transaction, with PostgreSQL"
+        )
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ConfigurationError(
             "an SQLite database in memory cannot be shared by processes: name a file, sqlite:///jobs.db"
@@ -326,8 +341,12 @@ def _create_engine(url: URL, pool_size: int, *, autocommit: bool = False) -> Eng
 def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Engine:
     arguments = {key: value for key, value in POSTGRESQL_CONNECT.items() if key not in url.query}
     arguments.setdefault("application_name", "sched")
+    is_pooled = POOLER in url.query
+    if is_pooled:
+        # What is prepared in one session is not there in the next.
+        arguments["prepare_threshold"] = None
     engine = create_engine(
-        url,
+        url.difference_update_query([POOLER]),
         pool_size=pool_size,
         max_overflow=10,
         connect_args=arguments,
@@ -337,8 +356,9 @@ def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Eng
 
     @event.listens_for(engine, "connect")
     def settle(connection: Any, record: object) -> None:
-        connection.autocommit = True
-        connection.execute(_POSTGRESQL_SESSION)
+        if not is_pooled:  # what we set there would be for others
+            connection.autocommit = True
+            connection.execute(_POSTGRESQL_SESSION)
         connection.autocommit = autocommit
 
     return engine

@@ -193,7 +193,9 @@ class SqliteListener:
 
 
 def listen(database: Database) -> Listener | None:
-    """A listener for this database; None where the machine has no file notification."""
+    """A listener for this database; None where there is no notification of files, or a pooler."""
+    if database.is_pooled:
+        return None
     if database.is_postgresql:
         return PostgresListener(database)
     return SqliteListener(database) if hasattr(ctypes.CDLL(None), "inotify_init1") else None

@@ -83,6 +83,10 @@ GREET = ("enqueue", "tasks.greet", "--args", '["a"]')
         (("jobs", "list", "--database-url", "mysql://h/d"), "database 'mysql' is not supported"),
         (("jobs", "list", "--database-url", "nonsense"), "cannot be read: write sqlite:///"),
         (("jobs", "list", "--database-url", "postgresql://h:abc/d"), "cannot be read"),
+        (
+            ("jobs", "list", "--database-url", "postgresql://h/d?pooler=session"),
+            "pooler=session in the database URL: give pooler=transaction",
+        ),
         (("jobs", "list", "--database-url", "sqlite://"), "in memory cannot be shared"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
