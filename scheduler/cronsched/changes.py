@@ -109,11 +109,18 @@ def change_of(
         return Change("add", name, source, definition)
     if not known.is_active:
         return Change("revive", name, source, definition)
-    if known.fingerprint != definition.fingerprint or known.source != source:
+    if known.source != source or not _is_known(definition, known):
         return Change("change", name, source, definition, moved_by=known.moved_by)
     if (moved_by := known.moved_by or _other_answers(definition, known)) is not None:
         return Change("tzdata", name, source, definition, moved_by=moved_by)
     return None
+
+
+def _is_known(definition: Definition, known: Stored) -> bool:
+    """Whether it means what is stored; without a fingerprint that counts as unfinished."""
+    if known.definition == definition:
+        return bool(known.fingerprint)
+    return known.fingerprint == definition.fingerprint
 
 
 def fingerprint_of(stored: Mapping[str, Stored]) -> str:

@@ -26,6 +26,7 @@ from cronqueue.settings import Settings
 from cronsched.applying import Applying, Done, readable
 from cronsched.changes import Change, Stored, compare, fingerprint_of
 from cronsched.computed_with import is_current, reason_to_recompute, zone_mark
+from cronsched.definition import Definition
 from cronsched.lints import lint
 from cronsched.manifest import Manifest
 from cronsched.plans import Effect, Plan, likely_renames
@@ -41,7 +42,7 @@ def plan(
     """What `apply` would do now, and what is odd about the schedules; writes nothing."""
     with database.snapshot() as connection:
         now = read_now(database, connection)
-        stored = _stored(connection)
+        stored = _stored(connection, manifest)
         changes = compare(manifest, stored, allow_removals=allow_removals)
         rows = _schedules(connection, changes.changes, lock="")
         run = Applying(database, connection, manifest, settings, now, rows, dry=True)
@@ -74,7 +75,7 @@ def apply(
     begin of each file's transaction; it goes no further when that says no.
     """
     with database.snapshot() as connection:
-        stored = _stored(connection)
+        stored = _stored(connection, manifest)
         changes = compare(manifest, stored, allow_removals=allow_removals)
     effects: list[Effect] = []
     refused = list(changes.refused)
@@ -189,7 +190,7 @@ class _Run:
         if not self.may_go_on(connection):
             return None
         lock_source(self.database, connection, source)
-        stored = _stored(connection)
+        stored = _stored(connection, self.manifest)
         changes = compare(self.manifest, stored, allow_removals=self.allow_removals)
         mine = changes.by_source().get(source, [])
         return carry_out(
@@ -197,12 +198,18 @@ class _Run:
         )
 
 
-def _stored(connection: Connection) -> dict[str, Stored]:
-    return {row.name: _as_stored(row) for row in connection.execute(text(_STORED))}
+def _stored(connection: Connection, manifest: Manifest) -> dict[str, Stored]:
+    declared = {each.name: each for each in manifest.schedules}
+    return {
+        row.name: _as_stored(row, declared.get(row.name))
+        for row in connection.execute(text(_STORED))
+    }
 
 
-def _as_stored(row: Row[Any]) -> Stored:
-    definition = readable(row)
+def _as_stored(row: Row[Any], declared: Definition | None = None) -> Stored:
+    """What is stored just as it is declared need not be read: that is most of a start with no news."""
+    is_the_same = declared is not None and declared.to_json() == row.definition
+    definition = declared if is_the_same else readable(row)
     return Stored(
         row.name,
         row.source,
