@@ -104,6 +104,22 @@ def _by_brute_force(values: list[Values], both_days: bool, days: int) -> Iterato
             yield from (date + timedelta(hours=hour, minutes=minute) for hour, minute in shown)
 
 
+def test_times_are_the_same_for_whoever_reads_how_much_of_them() -> None:
+    noon = parse("0 12 * * *")
+    readers = [noon.times(START) for _ in range(3)]
+    together = [tuple(next(reader) for reader in readers) for _ in range(100)]
+    expected = [START + timedelta(days=day, hours=12) for day in range(100)]
+    assert together == [(time, time, time) for time in expected]
+    assert list(islice(noon.times(START), 100)) == expected
+
+
+def test_times_end_where_the_calendar_does() -> None:
+    autumn = START.replace(year=9999, month=11)
+    for start in (autumn, autumn.replace(month=12, day=30)):
+        *_, last = parse("0 12 * * *").times(start)
+        assert (last.month, last.day) == (12, 31)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_expressions_mean_what_the_calendar_says(seed: int) -> None:
     draw = random.Random(seed)
