@@ -330,10 +330,17 @@ class Occurrence(Base):
     revision: Mapped[int] = mapped_column(server_default=text("1"))
     utc_offset: Mapped[int | None]
     decided_at: Mapped[datetime | None]
+    # When its schedule's `on_missed` was told that it has been missed.
+    told_at: Mapped[datetime | None]
 
     __table_args__ = (
         *_moment_checks("planned_for"),
         _partial("sched_occurrences_job", "job_id IS NOT NULL", "job_id"),
+        _partial(
+            "sched_occurrences_untold",
+            "substr(verdict, 1, 7) = 'missed:' AND told_at IS NULL",
+            "schedule",
+        ),
     )
 
 
@@ -379,10 +386,14 @@ class Schedule(Base):
     description: Mapped[str | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    # Whether something is to be done when it fails or is missed.
+    watched: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    resumed_at: Mapped[datetime | None]
 
     __table_args__ = (
         CheckConstraint("state IN ('active', 'retired')", "state"),
         _partial("sched_schedules_refill", "state = 'active'", "refill_at"),
+        _partial("sched_schedules_watched", "watched AND state = 'active'", "name"),
         Index("sched_schedules_source", "source"),
     )
 

@@ -336,6 +336,7 @@ class Applying:
             "tz_fingerprint": zone_mark(definition, self.now),
             "croniter_major": croniter_major(),
             "description": definition.description,
+            "watched": definition.is_watched,
             "now": self.database.moment(self.now),
         }
 
@@ -371,9 +372,9 @@ class _Known:
 _UPSERT = """
 INSERT INTO sched_schedules (name, source, definition, fingerprint, timing_hash, payload_hash, revision,
     state, tz, tz_fingerprint, croniter_major, valid_from, materialized_until, refill_at, description,
-    created_at, updated_at)
+    watched, created_at, updated_at)
 VALUES (:name, :source, :definition, :fingerprint, :timing_hash, :payload_hash, :revision, 'active', :tz,
-    :tz_fingerprint, :croniter_major, :now, :now, :now, :description, :now, :now)
+    :tz_fingerprint, :croniter_major, :now, :now, :now, :description, :watched, :now, :now)
 ON CONFLICT (name) DO UPDATE SET
     source = excluded.source, definition = excluded.definition, fingerprint = excluded.fingerprint,
     timing_hash = excluded.timing_hash, payload_hash = excluded.payload_hash, state = 'active',
@@ -381,7 +382,8 @@ ON CONFLICT (name) DO UPDATE SET
         ELSE excluded.valid_from END,
     revision = excluded.revision, tz = excluded.tz, tz_fingerprint = excluded.tz_fingerprint,
     croniter_major = excluded.croniter_major,
-    description = excluded.description, retired_at = NULL, updated_at = excluded.updated_at
+    description = excluded.description, watched = excluded.watched, retired_at = NULL,
+    updated_at = excluded.updated_at
 WHERE sched_schedules.state = 'retired' OR (sched_schedules.source = 'api') = (excluded.source = 'api')
 """
 # All that it owed has been dealt with.

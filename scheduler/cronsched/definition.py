@@ -31,6 +31,8 @@ from cronsched.triggers import (
 
 # What decides when occurrences are and run. A change of it is a new revision of the schedule.
 _TIMING = ("trigger", "jitter", "start", "end", "enabled")
+# Left out where they say nothing: what was stored before there were any of them means the same still.
+_OPTIONAL = ("pause_after_failures", "on_missed", "on_missed_queue")
 _DURATIONS = ("timeout", "jitter", "catch_up_window", "misfire_after", "start_within", "horizon")
 # Where it stands: no part of what it means.
 _PLACE = ("source", "line")
@@ -81,6 +83,9 @@ class Definition:
     description: str | None = None
     renamed_from: str | None = None
     on_remove: OnRemove = "cancel"
+    pause_after_failures: int | None = None
+    on_missed: str | None = None
+    on_missed_queue: str | None = None
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -125,6 +130,11 @@ class Definition:
         return _hash([self.name, _timing_hash(values), _payload_hash(values)])
 
     @property
+    def is_watched(self) -> bool:
+        """Whether something is to be done when it fails or is missed."""
+        return self.pause_after_failures is not None or self.on_missed is not None
+
+    @property
     def almanacs(self) -> tuple[Almanac, ...]:
         """The times that were written down ahead, because only the user's own class can compute them."""
         return tuple(almanacs_in(self.trigger.spec()))
@@ -162,7 +172,12 @@ class Definition:
         return cls(**{name: _read(name, value) for name, value in values.items()})
 
     def _values(self) -> dict[str, Any]:
-        return {name: _plain(getattr(self, name)) for name in _names()}
+        values = {name: _plain(getattr(self, name)) for name in _names()}
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None or name not in _OPTIONAL
+        }
 
 
 @cache
@@ -192,6 +207,7 @@ def _faults(made: Definition) -> Iterator[str]:
         lambda: check_zone(made.tz),
         lambda: check_priority(made.priority),
         lambda: check_queue(made.queue),
+        lambda: None if made.on_missed is None else check_task_name(made.on_missed),
         lambda: None if made.max_attempts is None else check_max_attempts(made.max_attempts),
     )
     for check in checks:

@@ -11,7 +11,14 @@ from zoneinfo import ZoneInfo
 
 from cronqueue.durations import parse_duration
 from cronqueue.errors import CronqueueError, DefinitionError
-from cronqueue.registry import Duration, check_max_attempts, check_priority, check_queue
+from cronqueue.registry import (
+    Duration,
+    Task,
+    check_max_attempts,
+    check_priority,
+    check_queue,
+    check_task_name,
+)
 from cronsched.calendar_options import read_exclude
 from cronsched.calendars import Calendar
 from cronsched.exclusions import OnExcluded
@@ -62,6 +69,8 @@ class ScheduleOptions(TypedDict, total=False):
     description: str
     renamed_from: str
     on_remove: OnRemove
+    pause_after_failures: int
+    on_missed: str | Task[Any, Any]
 
 
 def read_options(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -163,6 +172,14 @@ def _tags(what: str, value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(value.items()))
 
 
+def _task(what: str, value: object) -> str:
+    if isinstance(value, Task):
+        return value.name
+    if not isinstance(value, str):
+        raise DefinitionError(f"{what} {value!r}: give a task, or the name of one")
+    return check_task_name(value)
+
+
 def _args(what: str, value: object) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise DefinitionError(f"{what} {value!r}: give a list, as in args=[7]")
@@ -212,4 +229,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "description": _text,
     "renamed_from": _name,
     "on_remove": _one_of(get_args(OnRemove)),
+    "pause_after_failures": _count,
+    "on_missed": _task,
 }

@@ -39,7 +39,8 @@ def pause(
 ) -> int:
     """Hold a schedule's jobs that have not been claimed, for good or until a time; returns how many.
 
-    Raises LookupError, and RunAtError for a time that has passed or says no zone.
+    Said again it replaces what was said before. Raises LookupError, and RunAtError for a time that has
+    passed or says no zone.
     """
     if until is not None and until.utcoffset() is None:
         raise RunAtError(f"until={until.isoformat()} has no time zone: use an aware datetime")
@@ -47,16 +48,19 @@ def pause(
     def work(connection: Connection) -> int:
         if until is not None and until <= read_now(database, connection):
             raise RunAtError(f"until={until.isoformat()} has passed: give a time to come")
-        row = {"actor": actor, "reason": reason}
-        row["until"] = None if until is None else database.moment(until)
-        if not _execute(database, connection, _PAUSE, name, row).all():
+        held = _pause(database, connection, name, actor, reason, until)
+        if held is None:
             raise no_such_schedule(name)
-        held = len(_execute(database, connection, _HOLD, name).all())
-        told = {"reason": reason, "until": None if until is None else until.isoformat()}
-        _record(database, connection, actor, "pause", name, told | {"held": held})
         return held
 
     return database.write(work)
+
+
+def pause_unless_paused(
+    database: Database, connection: Connection, name: str, *, actor: str, reason: str
+) -> bool:
+    """Pause a schedule within a transaction; whether it was not paused before."""
+    return _pause(database, connection, name, actor, reason, None, again=False) is not None
 
 
 def resume(database: Database, name: str, *, actor: str, catch_up: bool = False) -> Resumed:
@@ -104,6 +108,7 @@ UPDATE sched_schedules SET paused_at = {now}, paused_by = :actor, paused_reason 
     paused_until = {until}, updated_at = {now}
 WHERE name = :name RETURNING name
 """
+_PAUSE_ONCE = _PAUSE.replace("RETURNING", "AND paused_at IS NULL RETURNING")
 # What was let through gives its guard back. A run that somebody asked for by hand goes on.
 _HOLD = """
 UPDATE sched_jobs SET state = 'held', held_reason = 'paused', slot = NULL, gated = (guard IS NOT NULL),
@@ -117,7 +122,7 @@ SELECT name FROM sched_schedules WHERE paused_at IS NOT NULL AND paused_until <=
 """
 _UNPAUSE = """
 UPDATE sched_schedules SET paused_at = NULL, paused_by = NULL, paused_reason = NULL, paused_until = NULL,
-    updated_at = {now}
+    resumed_at = {now}, updated_at = {now}
 WHERE name = :name
 """
 _PASSED = """
@@ -136,6 +141,27 @@ _REQUEUE = """
 UPDATE sched_jobs SET state = 'queued', held_reason = NULL, updated_at = {now}
 WHERE schedule = :name AND state = 'held' AND held_reason = 'paused' RETURNING id
 """
+
+
+def _pause(
+    database: Database,
+    connection: Connection,
+    name: str,
+    actor: str,
+    reason: str | None,
+    until: datetime | None,
+    *,
+    again: bool = True,
+) -> int | None:
+    row = {"actor": actor, "reason": reason}
+    row["until"] = None if until is None else database.moment(until)
+    statement = _PAUSE if again else _PAUSE_ONCE
+    if not _execute(database, connection, statement, name, row).all():
+        return None
+    held = len(_execute(database, connection, _HOLD, name).all())
+    told = {"reason": reason, "until": None if until is None else until.isoformat()}
+    _record(database, connection, actor, "pause", name, told | {"held": held})
+    return held
 
 
 def _resume(

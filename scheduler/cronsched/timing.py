@@ -94,8 +94,11 @@ class Timing:
         default_tz: str,
     ) -> Definition:
         """The schedule of a task, or of a call of it. Raises DefinitionFaults."""
-        given, faults = read_options({**self.options, **options})
+        said = {**self.options, **options}
+        given, faults = read_options(said)
         values = {"name": task.name} | _of_task(task) | _of_call(call, faults) | given
+        if isinstance(teller := said.get("on_missed"), Task):
+            values["on_missed_queue"] = teller.queue
         arguments = _arguments(task, call, values, faults)
         trigger = _trigger(self.rule, values, faults, default_tz)
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _SIGNS = {"add": "+", "revive": "+", "change": "~", "rename": "~", "tzdata": "!", "remove": "-"}
 _COLOURS = {"+": "green", "~": "yellow", "-": "red", "!": "magenta", "?": "cyan"}
 # What a change of a definition is about, in words; where a schedule stands does not matter.
-_UNTOLD = ("trigger", "name", "source", "line", "renamed_from")
+_UNTOLD = ("trigger", "name", "source", "line", "renamed_from", "on_missed_queue")
 # So many coming runs are shown.
 _NEXT = 2
 

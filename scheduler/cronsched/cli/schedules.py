@@ -110,7 +110,7 @@ def _told(definition: Definition, *, everything: bool) -> dict[str, Any]:
     return told
 
 
-_UNTOLD = ("name", "trigger", "task", "source", "line")
+_UNTOLD = ("name", "trigger", "task", "source", "line", "on_missed_queue")
 
 
 def _told_standing(state: State, standing: Standing) -> dict[str, Any]:
