@@ -30,9 +30,16 @@ from cronsched.triggers import (
 )
 
 # What decides when occurrences are and run. A change of it is a new revision of the schedule.
-_TIMING = ("trigger", "jitter", "start", "end", "enabled")
+_TIMING = ("trigger", "jitter", "start", "end", "enabled", "splay_place", "splay_places")
 # Left out where they say nothing: what was stored before there were any of them means the same still.
-_OPTIONAL = ("pause_after_failures", "on_missed", "on_missed_queue")
+_OPTIONAL = (
+    "pause_after_failures",
+    "on_missed",
+    "on_missed_queue",
+    "splay",
+    "splay_place",
+    "splay_places",
+)
 _DURATIONS = ("timeout", "jitter", "catch_up_window", "misfire_after", "start_within", "horizon")
 # Where it stands: no part of what it means.
 _PLACE = ("source", "line")
@@ -86,6 +93,10 @@ class Definition:
     pause_after_failures: int | None = None
     on_missed: str | None = None
     on_missed_queue: str | None = None
+    splay: str | None = None
+    # Which place the schedule has among how many of its splay group; see `splaying`.
+    splay_place: int | None = None
+    splay_places: int | None = None
 
     def __post_init__(self) -> None:
         faults = list(_faults(self))
@@ -102,13 +113,15 @@ class Definition:
         """When the occurrence becomes due: its instant plus a delay below `jitter`.
 
         The delay is drawn from a hash of name and instant, so everybody draws the same, and ends before
-        the next occurrence, so their order is kept.
+        the next occurrence, so their order is kept. A splay group shares the stretch out evenly instead.
         """
         span = self.jitter
         if not span:
             return planned_for
         if next_nominal is not None:
             span = min(span, next_nominal - planned_for)
+        if self.splay_place is not None and self.splay_places is not None:
+            return planned_for + span * self.splay_place // self.splay_places
         drawn = hashlib.sha256(f"{self.name}\n{to_text(planned_for)}".encode()).digest()[:8]
         microseconds = (span // timedelta(microseconds=1)) * int.from_bytes(drawn) >> 64
         return planned_for + timedelta(microseconds=microseconds)
@@ -217,6 +230,8 @@ def _faults(made: Definition) -> Iterator[str]:
             yield str(error)
     if made.start and made.end and made.end < made.start:
         yield f"end {to_text(made.end)} lies before start {to_text(made.start)}: nothing would ever run"
+    if made.splay is not None and not made.jitter:
+        yield f"splay={made.splay!r} needs jitter=, the stretch of time that the group is spread over"
     if made.renamed_from == made.name:
         yield f"renamed_from {made.renamed_from!r} is the schedule's own name: give the old one"
 

@@ -109,14 +109,23 @@ def _definition(task: object, timing: object, options: ScheduleOptions) -> Defin
     call = task if isinstance(task, Call) else None
     place, tz = Place(API, API, None), configuration.settings().tz
     definition = timing.definition_of(found, call, options, place, tz)
-    if definition.almanacs:
-        raise DefinitionFaults(
-            [
-                f"schedule {definition.name!r} goes by a trigger class of your own, which is asked again"
-                " from time to time: declare it in a schedule file with schedule()"
-            ]
-        )
+    if needs := _needs_a_file(definition):
+        raise DefinitionFaults([f"schedule {definition.name!r} {needs}"])
     return definition
+
+
+def _needs_a_file(definition: Definition) -> str | None:
+    """Why it cannot be added by a program, and what to do instead."""
+    if definition.splay is not None:
+        return (
+            "has splay=, by which schedules of files share a stretch of time: give it jitter= alone"
+        )
+    if definition.almanacs:
+        return (
+            "goes by a trigger class of your own, which is asked again from time to time: declare it in a"
+            " schedule file with schedule()"
+        )
+    return None
 
 
 def _carry_out(name: str, decide: Callable[[Stored | None], Change | None]) -> str | None:

@@ -172,7 +172,7 @@ def _herds(definitions: Sequence[Definition], now: datetime) -> Iterator[Lint]:
         yield Lint(
             still[0].name,
             f"{len(still)} schedules come at {instant:%Y-%m-%d %H:%M:%S} UTC together;"
-            ' spread them with jitter="5m" or an H field',
+            ' spread them with jitter="5m", a splay group or an H field',
         )
 
 

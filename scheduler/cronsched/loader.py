@@ -23,6 +23,7 @@ from time import monotonic
 from cronqueue.imports import Fault, import_folder, import_modules, source_files
 from cronsched.collecting import Collector, collecting
 from cronsched.manifest import Manifest, SourceFile, make_manifest, source_file
+from cronsched.splaying import share_out
 
 PACKAGE = "schedules"
 CHILD_TIMEOUT = timedelta(seconds=60)
@@ -58,7 +59,7 @@ def load(
             faults += [_as_shown(fault, collector) for fault in absolute]
         faults += import_modules(modules)
     return make_manifest(
-        collector.definitions.values(),
+        share_out(collector.definitions.values()),
         [*faults, *collector.faults],
         _sources(folder, modules, collector),
     )

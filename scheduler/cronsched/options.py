@@ -52,6 +52,7 @@ class ScheduleOptions(TypedDict, total=False):
     max_attempts: int
     timeout: Duration
     jitter: Duration
+    splay: str
     overlap: Overlap
     overlap_key: str
     catch_up: CatchUp
@@ -212,6 +213,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "max_attempts": lambda _, value: check_max_attempts(value),
     "timeout": _SOME_TIME,
     "jitter": _NOT_NEGATIVE,
+    "splay": _text,
     "overlap": _one_of(get_args(Overlap)),
     "overlap_key": _text,
     "catch_up": _one_of(get_args(CatchUp)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from apscheduler.triggers.base import BaseTrigger
 
 from cronqueue.database import Database
 from cronqueue.errors import DefinitionError, StateError
@@ -21,6 +22,7 @@ from cronsched import (
     get_schedule,
     hourly,
     list_schedules,
+    on,
     remove_schedule,
 )
 from cronsched.collecting import collecting
@@ -149,6 +151,18 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_written(
     with pytest.raises(DefinitionError):
         add_schedule(work.call(7), cron("0 0 31 2 *"), name="s")
     assert query(database, "SELECT COUNT(*) FROM sched_schedules") == [(0,)]
+
+
+class Ticks(BaseTrigger):  # type: ignore[misc]
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def test_what_only_files_can_declare_is_refused(database: Database, work: Any) -> None:
+    with pytest.raises(DefinitionFaults, match="a trigger class of your own"):
+        add_schedule(work.call(7), on(Ticks()), name="own")
+    with pytest.raises(DefinitionFaults, match="give it jitter= alone"):
+        add_schedule(work.call(7), hourly(jitter="5m", splay="g"), name="shared")
 
 
 def test_a_schedule_file_adds_nothing_by_being_loaded(database: Database, work: Any) -> None:
