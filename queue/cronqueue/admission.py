@@ -26,6 +26,8 @@ from sqlalchemy.sql.selectable import TextualSelect
 from sqlalchemy.types import TypeEngine
 
 from cronqueue import wakeup
+from cronqueue.clock import boottime
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.plugins import installed
@@ -113,15 +115,19 @@ def admit(
     freed: Collection[str] = (),
     known_tasks: Collection[str] = (),
     judge: Judge | None = None,
+    watch: ClockWatch | None = None,
 ) -> Admission:
-    """Let through what is due and may run, in one transaction.
+    """Let through what is due and may run, in one transaction. Raises ClockLeapt for the `watch`.
 
     Without a judge in the installation everything is admitted in its order, one by one for each guard.
     `known_tasks`: jobs held because another worker did not know their task are contenders if we do.
     """
 
     def work(connection: Connection) -> Admission:
+        asked_at = boottime()
         now = read_now(database, connection)
+        if watch is not None:
+            watch.check(database, now, asked_at)
         tasks = json.dumps(sorted(known_tasks))
         guards, more = _find_guards(database, connection, freed, tasks)
         locked = _lock_guards(database, connection, guards)

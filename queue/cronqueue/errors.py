@@ -67,6 +67,17 @@ class UnknownTask(CronqueueError, LookupError):
     """No imported module registers a task of this name."""
 
 
+class ClockLeapt(CronqueueError):
+    """The database's clock has leapt ahead, and is not believed yet."""
+
+    def __init__(self, leap: timedelta) -> None:
+        super().__init__(
+            f"the database's clock has leapt ahead by {leap}: what is due by it waits until that has lasted"
+            " for a while"
+        )
+        self.leap = leap
+
+
 class KeyTaken(CronqueueError):
     """Another unfinished job holds the key."""
 

@@ -27,8 +27,9 @@ from cronqueue.admission import admit
 from cronqueue.board import Board
 from cronqueue.claim import Claimant, new_token
 from cronqueue.clock import boottime
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database, is_outage
-from cronqueue.errors import JobInterrupted, JobTimeout, OutcomeUnknown
+from cronqueue.errors import ClockLeapt, JobInterrupted, JobTimeout, OutcomeUnknown
 from cronqueue.exchange import Order, Reply, Request, exchange
 from cronqueue.execution import Executed, Execution, Surroundings
 from cronqueue.executorspec import ExecutorSpec
@@ -119,6 +120,7 @@ class Executor:
         self._ended = 0
         self._outcome_was_unknown = False
         self._gate = GateWatch()
+        self._clock_watch = ClockWatch()
 
     def run(self) -> None:
         """Work until drained, or until nothing is due in burst mode."""
@@ -388,11 +390,14 @@ class Executor:
         if now < self._gate.admit_at:
             return
         try:
-            self._gate.admitted(admit(self._database, self._gate.freed, self._tasks), now)
+            done = admit(self._database, self._gate.freed, self._tasks, watch=self._clock_watch)
+            self._gate.admitted(done, now)
         except Exception as error:
             self._gate.failed(now)
             if is_outage(error):
                 self._pause_after(error, None)
+            elif isinstance(error, ClockLeapt):
+                log.warning("%s", error)
             else:
                 log.error(
                     "admission failed, the next try is in %.0f s", FAILURE_PAUSE, exc_info=error

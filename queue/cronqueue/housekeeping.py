@@ -12,7 +12,9 @@ import threading
 from datetime import datetime, timedelta
 
 from cronqueue.clock import boottime
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database, is_outage
+from cronqueue.errors import ClockLeapt
 from cronqueue.plugins import installed
 from cronqueue.prune import BATCH, expire, find_edge, forget_workers, prune_until
 from cronqueue.settings import Settings
@@ -34,6 +36,7 @@ class Housekeeping:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
+        self._clock_watch = ClockWatch()
         self._sweep_at = 0.0
         self._prune_at = boottime() + random.uniform(1, PRUNE_PERIOD)
         self._prune_edge: datetime | None = None
@@ -43,12 +46,17 @@ class Housekeeping:
         return max(min(self._sweep_at, self._prune_at) - now, 0.0)
 
     def turn(self, now: float) -> None:
-        """Do what is due. Raises what the database raises; then the duty is due again after a pause."""
+        """Do what is due. Raises what the database raises; then the duty is due again after a pause.
+
+        Raises ClockLeapt as long as the database's time is not believed: nothing is ended or deleted by it.
+        """
         if now >= self._sweep_at:
             self._sweep_at = now + FAILURE_PAUSE
+            self._clock_watch.look(self._database)
             self._sweep(now)
         if now >= self._prune_at:
             self._prune_at = now + FAILURE_PAUSE
+            self._clock_watch.look(self._database)
             self._prune(now)
 
     def _sweep(self, now: float) -> None:
@@ -84,6 +92,8 @@ class Housekeeper(threading.Thread):
         while not self._stop_asked.wait(self._housekeeping.next_duty(boottime())):
             try:
                 self._housekeeping.turn(boottime())
+            except ClockLeapt as error:
+                log.warning("%s", error)
             except Exception as error:
                 # Of an outage the supervisor tells, once for all of us.
                 if not is_outage(error):

@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from cronqueue import wakeup
 from cronqueue.admission import seconds_until_due
 from cronqueue.children import Child
 from cronqueue.claim import Band, probe
 from cronqueue.clock import boottime
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database
+from cronqueue.errors import ClockLeapt
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
 from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.rescue import Death, rescue, return_jobs
@@ -29,6 +32,8 @@ LOOK_PERIOD = 1.0
 # Between looks for lost leases, when none is known to run out sooner.
 LONGEST_RESCUE_PAUSE = 5.0
 SHORTEST_RESCUE_PAUSE = 0.2
+# A clock that is ahead by less is in order where leases are short.
+SHORTEST_LEAP = timedelta(seconds=5)
 # Pauses between looks for a dead executor's jobs: rows may be locked by its last transaction.
 LOOKS_AFTER_DEATH = (0.1, 0.4, 1.5)
 
@@ -51,6 +56,8 @@ class Upkeep:
         self._settings = settings
         self._band = band
         self._contact = Contact()
+        # A smaller leap makes leases run out that are held.
+        self._clock_watch = ClockWatch(limit=max(settings.lease / 3, SHORTEST_LEAP))
         self._renew_at = 0.0
         self._look_at = 0.0
         self._rescue_at = 0.0
@@ -175,6 +182,12 @@ class Upkeep:
             return
         if self._contact.unbroken_for(now) < renewal_period(self._settings.lease):
             self._rescue_at = now + SHORTEST_RESCUE_PAUSE
+            return
+        try:
+            self._clock_watch.look(self._database)
+        except ClockLeapt as error:
+            log.warning("nothing is rescued: %s", error)
+            self._rescue_at = now + LONGEST_RESCUE_PAUSE
             return
         began = boottime()
         rescued = rescue(self._database)

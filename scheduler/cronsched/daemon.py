@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from cronqueue import schema
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database, is_outage, read_now
+from cronqueue.errors import ClockLeapt
 from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
@@ -85,6 +87,7 @@ class Daemon:
         self._changed_at: float | None = None
         self._look_at = self._pass_at = self._heartbeat_at = self._prune_at = float("-inf")
         self._ask_again_at = self._ask_again_after = float("inf")
+        self._clock_watch = ClockWatch()
         self._pause = 0.0
         self._is_follower = False
         self._pending: str | None = None
@@ -121,10 +124,11 @@ class Daemon:
         self._reload = True
 
     def turn(self, now: float) -> None:
-        """Do what is due. Raises what the database raises.
+        """Do what is due. Raises what the database raises, ClockLeapt while its time is not believed.
 
         What is written ahead comes first: it does not depend on files that may be slow, or never load.
         """
+        self._clock_watch.look(self._database)
         if now >= self._heartbeat_at:
             self._say_so(now)
         if now >= self._pass_at:
@@ -262,7 +266,9 @@ class Daemon:
             self.turn(time.monotonic())
         except Exception as error:
             self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            if is_outage(error):
+            if isinstance(error, ClockLeapt):
+                log.warning("%s", error)
+            elif is_outage(error):
                 log.warning("the database is away, next try in %.1f s: %s", self._pause, error)
             else:
                 log.error("a turn failed, next try in %.1f s", self._pause, exc_info=error)
