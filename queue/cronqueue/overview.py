@@ -145,13 +145,26 @@ def stats(database: Database) -> Stats:
 
 def typical_durations(database: Database) -> dict[str, timedelta]:
     """By task, the median time from start to end of its newest succeeded jobs, 100 at most."""
+    return {
+        task: timedelta(seconds=median(found)) for task, found in _seconds_by_task(database).items()
+    }
+
+
+def durations_by_task(database: Database) -> dict[str, Percentiles]:
+    """By task, how long its newest succeeded jobs took, 100 at most."""
+    found = {task: percentiles(each) for task, each in _seconds_by_task(database).items()}
+    return {task: each for task, each in found.items() if each is not None}
+
+
+def ended_by_minute(database: Database, since: datetime) -> dict[datetime, dict[str, int]]:
+    """How many jobs have ended in each minute from then on, by their states."""
+    minute = _POSTGRESQL_MINUTE if database.is_postgresql else _SQLITE_MINUTE
+    statement = text(_BY_MINUTE.format(minute=minute)).columns(minute=Instant())
+    found: dict[datetime, dict[str, int]] = {}
     with database.snapshot() as connection:
-        rows = connection.execute(_DURATIONS, {"limit": RUNS_OF_A_TASK}).all()
-    by_task: dict[str, list[float]] = {}
-    for row in rows:
-        took = (row.finished_at - row.started_at).total_seconds()
-        by_task.setdefault(row.task, []).append(max(took, 0.0))
-    return {task: timedelta(seconds=median(found)) for task, found in by_task.items()}
+        for row in connection.execute(statement, {"since": database.moment(since)}):
+            found.setdefault(row.minute, {})[row.state] = row.jobs
+    return found
 
 
 def percentiles(values: Sequence[float]) -> Percentiles | None:
@@ -203,6 +216,25 @@ SELECT task, started_at, finished_at FROM (
     FROM sched_jobs WHERE {_ENDED} AND state = 'succeeded' AND started_at IS NOT NULL
 ) AS runs WHERE age <= :limit
 """).columns(started_at=Instant(), finished_at=Instant())
+
+
+# Times are text of fixed width on SQLite: the seconds are cut off, and zeros put there.
+_SQLITE_MINUTE = r"substr(finished_at, 1, 16) || '\:00.000000Z'"
+_POSTGRESQL_MINUTE = "date_trunc('minute', finished_at)"
+_BY_MINUTE = f"""
+SELECT {{minute}} AS minute, state, COUNT(*) AS jobs FROM sched_jobs
+WHERE {_ENDED} AND finished_at >= :since GROUP BY 1, 2
+"""
+
+
+def _seconds_by_task(database: Database) -> dict[str, list[float]]:
+    with database.snapshot() as connection:
+        rows = connection.execute(_DURATIONS, {"limit": RUNS_OF_A_TASK}).all()
+    by_task: dict[str, list[float]] = {}
+    for row in rows:
+        took = (row.finished_at - row.started_at).total_seconds()
+        by_task.setdefault(row.task, []).append(max(took, 0.0))
+    return by_task
 
 
 def _queue(name: str, rows: Sequence[Row[Any]], paused: Pause | None) -> QueueStats:

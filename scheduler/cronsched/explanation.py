@@ -153,7 +153,7 @@ def _workers(job: JobRow, around: Surroundings) -> list[Reason]:
     """Whether anybody would take it."""
     if not around.workers:
         return [Reason("no_worker", "no worker is running: sched worker")]
-    of_queue = [each for each in around.workers if _takes_queue(each, job.queue)]
+    of_queue = [each for each in around.workers if takes_queue(each, job.queue)]
     if not of_queue:
         return [Reason("queue", f"no live worker takes queue {job.queue}")]
     if not any(_takes_priority(each, job.priority) for each in of_queue):
@@ -171,7 +171,8 @@ def _waits(job: JobRow) -> Reason:
     return Reason("due", words)
 
 
-def _takes_queue(worker: WorkerStatus, queue: str) -> bool:
+def takes_queue(worker: WorkerStatus, queue: str) -> bool:
+    """Whether a worker claims from this queue."""
     taken, left_out = _names(worker.queues), _names(worker.exclude_queues)
     return (not taken or queue in taken) and queue not in left_out
 

@@ -146,6 +146,20 @@ def history(database: Database, name: str, limit: int) -> list[LedgerRow]:
     return found
 
 
+def recent_verdicts(
+    database: Database, names: Sequence[str], limit: int
+) -> dict[str, list[LedgerRow]]:
+    """What has become of the newest occurrences of each of the schedules, the newest first."""
+    found: dict[str, list[LedgerRow]] = {}
+    with database.snapshot() as connection:
+        now = database.moment(read_now(database, connection))
+        # One by one: each is a short walk along the primary key, however long the ledger is.
+        for name in names:
+            rows = connection.execute(_HISTORY, {"name": name, "now": now, "limit": limit})
+            found[name] = [LedgerRow(row.planned_for, row.verdict, row.job_id) for row in rows]
+    return found
+
+
 def trigger(
     database: Database,
     name: str,

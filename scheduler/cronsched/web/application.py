@@ -16,7 +16,7 @@ from cronqueue import configuration
 from cronqueue.database import Database
 from cronqueue.errors import ConfigurationError, CronqueueError
 from cronqueue.settings import Settings
-from cronsched.web import api, probes
+from cronsched.web import api, pages, probes
 from cronsched.web.access import LOOPBACK, Access, Authenticate, Door, by_credentials
 from cronsched.web.problems import Refused, answer
 
@@ -56,6 +56,7 @@ def app(
             *probes.routes,
             Mount("/api/v1", routes=api.routes, name="api"),
             Mount("/static", StaticFiles(directory=STATIC), name="static"),
+            *pages.routes,
         ],
         middleware=[Middleware(Door, access=access)],
         exception_handlers=dict.fromkeys(EXPECTED, answer),

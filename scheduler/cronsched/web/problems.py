@@ -85,6 +85,10 @@ def problem_response(request: Request, problem: Problem) -> Response:
     headers = dict(problem.headers)
     if problem.status == 401:
         headers["www-authenticate"] = 'Basic realm="sched", charset="UTF-8"'
+    if "/api/" not in request.url.path and "text/html" in request.headers.get("accept", ""):
+        from cronsched.web.rendering import render_problem
+
+        return render_problem(request, problem, headers)
     return JSONResponse(
         as_document(problem),
         status_code=problem.status,

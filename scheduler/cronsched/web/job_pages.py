@@ -1,0 +1,128 @@
+"""Pages of jobs: the list, one job, and the question before an act on many."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cronqueue import audit, overview, queries
+from cronqueue.queries import JobDetails, JobRow
+from cronqueue.states import TERMINAL
+from cronsched import explanation
+from cronsched.web.bulk import ACTS, count_of, meant_by
+from cronsched.web.problems import Refused
+from cronsched.web.rendering import command, render
+from cronsched.web.requests import as_text, database_of, job_id_of, natural_order, place_of
+from cronsched.web.searching import as_search, read_search
+
+_ROWS = 50
+
+
+def list_jobs(request: Request) -> Response:
+    """Find any job. Without a filter what is nearest to now."""
+    database = database_of(request)
+    now = database.server_now()
+    asked = request.query_params
+    try:
+        chosen, fault = read_search(asked.get("q", ""), now), None
+    except Refused as refused:
+        chosen, fault = queries.Filter(), refused.problem.detail
+    place = place_of(asked)
+    if chosen == queries.Filter() and place is None:
+        rows, after = queries.select_jobs(database, chosen, _ROWS), None
+    else:
+        page = queries.select_page(
+            database, chosen, natural_order(chosen), after=place, limit=_ROWS
+        )
+        rows, after = page.rows, as_text(page.next)
+    stats = overview.stats(database)
+    return render(
+        request,
+        "jobs.html",
+        now=now,
+        rows=rows,
+        next=after,
+        chosen=chosen,
+        search=as_search(chosen) if fault is None else asked.get("q", ""),
+        fault=fault,
+        by_state=stats.by_state,
+        due=stats.due,
+        without_state=as_search(replace(chosen, states=(), due=False)),
+        acts=ACTS,
+    )
+
+
+def show_job(request: Request) -> Response:
+    """What happened to this one, and why."""
+    database, job_id = database_of(request), job_id_of(request)
+    details = queries.find_job(database, job_id)
+    row, reasons = explanation.explain(database, job_id)
+    return render(
+        request,
+        "job.html",
+        now=database.server_now(),
+        row=row,
+        details=details,
+        reasons=reasons,
+        steps=steps_of(row),
+        error=queries.error_line(details.last_error),
+        error_line=queries.error_line,
+        acts=audit.list_acts(database, target=f"job {job_id}", limit=20),
+        as_command=_as_command(details),
+    )
+
+
+def confirm(request: Request) -> Response:
+    """How many jobs an act would reach, before it does."""
+    database = database_of(request)
+    meant = meant_by(request.query_params.multi_items(), database.server_now())
+    return render(request, "confirm.html", meant=meant, count=count_of(database, meant))
+
+
+def steps_of(row: JobRow) -> list[dict[str, Any]]:
+    """The way of a job: its moments in order, each with what passed since the one before."""
+    moments: list[tuple[str, datetime | None, str]] = [("created", row.created_at, "past")]
+    if row.planned_for is not None and row.planned_for != row.run_at:
+        moments.append(("planned for", row.planned_for, "past"))
+    moments.append(
+        ("due", row.run_at, "past" if row.started_at or row.state in TERMINAL else "later")
+    )
+    if row.started_at is not None:
+        word = "started" if row.attempts <= 1 else f"attempt {row.attempts} started"
+        moments.append((word, row.started_at, "past"))
+    if row.cancel_requested_at is not None:
+        moments.append(("asked to stop", row.cancel_requested_at, "past"))
+    if row.finished_at is not None:
+        moments.append((row.state, row.finished_at, row.state))
+    ordered = sorted(
+        moments, key=lambda each: each[1] or datetime.max.replace(tzinfo=row.run_at.tzinfo)
+    )
+    steps: list[dict[str, Any]] = []
+    before: datetime | None = None
+    for word, moment, kind in ordered:
+        gap = moment - before if moment and before else None
+        steps.append({"word": word, "at": moment, "kind": kind, "gap": _worth_telling(gap)})
+        before = moment
+    return steps
+
+
+def _worth_telling(gap: timedelta | None) -> timedelta | None:
+    return gap if gap and gap >= timedelta(milliseconds=1) else None
+
+
+def _as_command(details: JobDetails) -> str | None:
+    """The command that enqueues the same again; None where its arguments cannot be read or are long."""
+    try:
+        stored = json.loads(details.args_json)
+    except ValueError:
+        return None
+    words: list[object] = ["enqueue", details.row.task]
+    for name in ("args", "kwargs"):
+        if isinstance(stored, dict) and stored.get(name):
+            words += [f"--{name}", json.dumps(stored[name])]
+    return command(*words) if len(details.args_json) < 2_000 else None

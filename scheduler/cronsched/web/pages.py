@@ -1,0 +1,133 @@
+"""The pages, and which function shows each. All of them read; what changes something is in `page_acts`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from cronqueue import audit, overview, queries
+from cronqueue.overview import QueueStats, WorkerStatus
+from cronqueue.queries import Filter
+from cronsched import explanation, health, schedule_queries
+from cronsched.web import charts, job_pages, page_acts, schedule_pages
+from cronsched.web.rendering import render
+from cronsched.web.requests import database_of, place_of, settings_of
+
+_MINUTE = timedelta(minutes=1)
+_SHOWN = 10
+_AUDIT_ROWS = 50
+
+
+def show_now(request: Request) -> Response:
+    """Is it healthy, and what needs me?"""
+    database = database_of(request)
+    now = database.server_now()
+    start = now.replace(second=0, microsecond=0) - 59 * _MINUTE
+    ended = overview.ended_by_minute(database, start)
+    return render(
+        request,
+        "now.html",
+        now=now,
+        stats=overview.stats(database),
+        problems=health.find_problems(database, settings_of(request)),
+        chart=charts.stacked(
+            ended, start, _MINUTE, 60, ("succeeded", "failed", "cancelled", "skipped")
+        ),
+        start=start,
+        coming=schedule_queries.soonest(schedule_queries.list_schedules(database), _SHOWN),
+        running=queries.select_jobs(database, Filter(states=("running",)), _SHOWN),
+        failed=queries.select_page(database, Filter(states=("failed",)), "ended", limit=5).rows,
+        paused=overview.paused_queues(database),
+    )
+
+
+def list_failures(request: Request) -> Response:
+    """What is broken, not which row."""
+    database = database_of(request)
+    return render(
+        request,
+        "failures.html",
+        now=database.server_now(),
+        groups=queries.failures(database),
+    )
+
+
+def list_queues(request: Request) -> Response:
+    """Where is the jam, and does somebody take what waits there?"""
+    database = database_of(request)
+    workers = [each for each in overview.list_workers(database) if each.kind == "worker"]
+    alive = [each for each in workers if each.state == "running"]
+    found = overview.queue_stats(database)
+    return render(
+        request,
+        "queues.html",
+        now=database.server_now(),
+        queues=[(each, _takers(each, alive)) for each in found],
+    )
+
+
+def list_workers(request: Request) -> Response:
+    """Who is alive, and at what."""
+    database = database_of(request)
+    running = queries.select_jobs(database, Filter(states=("running",)), 500)
+    jobs: dict[str | None, list[Any]] = {}
+    for row in running:
+        jobs.setdefault(row.worker_id, []).append(row)
+    return render(
+        request,
+        "workers.html",
+        now=database.server_now(),
+        workers=overview.list_workers(database),
+        jobs=jobs,
+    )
+
+
+def list_audit(request: Request) -> Response:
+    """Who did what."""
+    database = database_of(request)
+    asked = request.query_params
+    place = place_of(asked)
+    found = audit.list_acts(
+        database,
+        target=asked.get("target") or None,
+        before=None if place is None else place.id,
+        limit=_AUDIT_ROWS + 1,
+    )
+    shown = found[:_AUDIT_ROWS]
+    return render(
+        request,
+        "audit.html",
+        now=database.server_now(),
+        acts=shown,
+        target=asked.get("target", ""),
+        next=shown[-1].id if len(found) > len(shown) else None,
+    )
+
+
+def show_help(request: Request) -> Response:
+    """Keys, the search language, commands."""
+    return render(request, "help.html")
+
+
+def _takers(queue: QueueStats, alive: list[WorkerStatus]) -> list[WorkerStatus]:
+    return [each for each in alive if explanation.takes_queue(each, queue.name)]
+
+
+routes = [
+    Route("/", show_now),
+    Route("/jobs", job_pages.list_jobs),
+    Route("/jobs/{job_id:int}", job_pages.show_job),
+    Route("/jobs/confirm", job_pages.confirm),
+    Route("/failures", list_failures),
+    Route("/schedules", schedule_pages.list_schedules),
+    Route("/schedules/{name}", schedule_pages.show_schedule),
+    Route("/queues", list_queues),
+    Route("/workers", list_workers),
+    Route("/audit", list_audit),
+    Route("/help", show_help),
+    *page_acts.routes,
+]

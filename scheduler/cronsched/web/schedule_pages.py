@@ -1,0 +1,158 @@
+"""Pages of schedules: the list, and one with its past and its future."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cronqueue import audit, overview, queries
+from cronqueue.database import Database
+from cronqueue.queries import Filter, JobRow
+from cronsched import overrides, schedule_queries
+from cronsched.definition import Definition
+from cronsched.revisions import list_revisions
+from cronsched.schedule_queries import ScheduleRow
+from cronsched.triggers import OpaqueTrigger, SearchExhausted
+from cronsched.web.rendering import render
+from cronsched.web.requests import database_of, number_of
+
+_ROWS = 100
+_STRIP = 30
+_COMING = 20
+_RUNS = 60
+# What is told elsewhere on the page.
+_UNTOLD = ("name", "trigger", "task", "source", "line", "description", "args_json", "tz")
+
+
+def list_schedules(request: Request) -> Response:
+    """One row each: when, how it went, what comes."""
+    database = database_of(request)
+    asked = request.query_params
+    wanted, words = asked.get("state", ""), asked.get("q", "").strip()
+    found = schedule_queries.list_schedules(database, retired=wanted == "retired")
+    counts = {"active": 0, "paused": 0, "failing": 0}
+    for each in found:
+        counts["paused" if each.state == "paused" else "active"] += each.state != "retired"
+        counts["failing"] += _is_failing(each)
+    shown = [each for each in found if _fits(each, wanted, words.lower())]
+    page = number_of(asked, "page", 1, most=100_000)
+    rows = shown[(page - 1) * _ROWS : page * _ROWS]
+    return render(
+        request,
+        "schedules.html",
+        now=database.server_now(),
+        rows=rows,
+        strips=schedule_queries.recent_verdicts(database, [each.name for each in rows], _STRIP),
+        durations=overview.durations_by_task(database),
+        counts=counts,
+        wanted=wanted,
+        words=words,
+        page=page,
+        total=len(shown),
+        has_more=len(shown) > page * _ROWS,
+    )
+
+
+def show_schedule(request: Request) -> Response:
+    """Why, when, how well."""
+    database = database_of(request)
+    name = request.path_params["name"]
+    row = schedule_queries.find_schedule(database, name)
+    if row is None:
+        raise LookupError(f"there is no schedule {name!r}")
+    definition = schedule_queries.find_definition(database, name)
+    now = database.server_now()
+    stored = queries.select_page(
+        database, Filter(schedule=name, states=("queued", "held")), "next", limit=_COMING
+    ).rows
+    runs = queries.select_page(
+        database, Filter(schedule=name, states=("succeeded", "failed")), "ended", limit=_RUNS
+    ).rows
+    return render(
+        request,
+        "schedule.html",
+        now=now,
+        row=row,
+        definition=definition,
+        options=_options(definition),
+        standing=schedule_queries.find_standing(database, name),
+        stored=stored,
+        beyond=_beyond(database, definition, row, stored),
+        history=schedule_queries.history(database, name, _STRIP),
+        runs=runs,
+        runs_chart=_durations_chart(runs),
+        took=overview.percentiles(
+            [each.total_seconds() for row in runs if (each := _took(row)) is not None]
+        ),
+        overrides=overrides.list_overrides(database, name),
+        revisions=list_revisions(database, name),
+        acts=audit.list_acts(database, target=f"schedule {name}", limit=10),
+    )
+
+
+def _fits(row: ScheduleRow, wanted: str, words: str) -> bool:
+    if wanted == "failing" and not _is_failing(row):
+        return False
+    if wanted in ("active", "paused", "retired") and row.state != wanted:
+        return False
+    text = f"{row.name} {row.task} {row.queue} {row.words} {row.source} {row.description or ''}"
+    return all(each in text.lower() for each in words.split())
+
+
+def _is_failing(row: ScheduleRow) -> bool:
+    return (row.last_verdict or "").partition(":")[0] in ("failed", "missed")
+
+
+def _beyond(
+    database: Database, definition: Definition, row: ScheduleRow, stored: list[JobRow]
+) -> list[datetime]:
+    """The occurrences that follow what is written, computed: they are no rows yet."""
+    count = _COMING - len(stored)
+    if count <= 0 or row.state == "retired":
+        return []
+    start = max(row.covered_until, database.server_now())
+    try:
+        found = schedule_queries.next_occurrences(database, definition.name, count, start)
+    except (OpaqueTrigger, SearchExhausted):  # only the process that loads its file can tell
+        return []
+    return [each.run_at for each in found]
+
+
+def _options(definition: Definition) -> dict[str, Any]:
+    """What it says of itself beside the defaults."""
+    told: dict[str, Any] = {}
+    for each in fields(definition):
+        value = getattr(definition, each.name)
+        if each.name not in _UNTOLD and value != each.default:
+            told[each.name.replace("_", " ")] = _shown(value)
+    return told
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return ", ".join(
+            "=".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value
+        )
+    if value is None:
+        return "no"
+    return value
+
+
+def _durations_chart(runs: list[JobRow]) -> list[dict[str, Any]]:
+    """The newest runs from left to right, as high as they were long."""
+    took = [(row, each) for row in reversed(runs) if (each := _took(row)) is not None]
+    longest = max((each for _, each in took), default=timedelta(0)) or timedelta(seconds=1)
+    return [
+        {"row": row, "took": each, "x": number, "height": max(round(each / longest * 40, 2), 1)}
+        for number, (row, each) in enumerate(took)
+    ]
+
+
+def _took(row: JobRow) -> timedelta | None:
+    if row.started_at is None or row.finished_at is None:
+        return None
+    return row.finished_at - row.started_at
