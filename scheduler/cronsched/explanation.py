@@ -156,7 +156,7 @@ def _workers(job: JobRow, around: Surroundings) -> list[Reason]:
     of_queue = [each for each in around.workers if takes_queue(each, job.queue)]
     if not of_queue:
         return [Reason("queue", f"no live worker takes queue {job.queue}")]
-    if not any(_takes_priority(each, job.priority) for each in of_queue):
+    if not any(takes_priority(each, job.priority) for each in of_queue):
         words = f"no live worker of queue {job.queue} takes priority {job.priority}"
         return [Reason("priority", words)]
     return []
@@ -177,7 +177,8 @@ def takes_queue(worker: WorkerStatus, queue: str) -> bool:
     return (not taken or queue in taken) and queue not in left_out
 
 
-def _takes_priority(worker: WorkerStatus, priority: int) -> bool:
+def takes_priority(worker: WorkerStatus, priority: int) -> bool:
+    """Whether the priority is within the worker's band."""
     low, high = worker.min_priority, worker.max_priority
     return (low is None or low <= priority) and (high is None or priority <= high)
 

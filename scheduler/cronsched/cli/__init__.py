@@ -29,6 +29,9 @@ COMMANDS = {
     "stats": Lazy("stats", "The whole at a glance"),
     "explain": Lazy("explain", "Why a job does not run, or why it ran when it did"),
     "check": Lazy("check", "What is wrong with schedules and queue"),
+    "doctor": Lazy(
+        "doctor", "Whether database, clock, zones, versions and workers are as they should be"
+    ),
     "audit": Lazy("audit", "Whether every promised occurrence has its verdict"),
     "simulate": Lazy("simulate", "What the schedules will do to the workers"),
     "web": Lazy("web", "Dashboard and API"),
