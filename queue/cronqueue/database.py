@@ -24,7 +24,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, Engine, TextClause, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    TextClause,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError as UrlError
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TextualSelect
@@ -57,6 +67,7 @@ POSTGRESQL_CONNECT: dict[str, Any] = {
 }
 # In a URL: a pooler stands between, which lends a session for one transaction at a time.
 POOLER = "pooler"
+_READ_ONLY = "25006"
 _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 _SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
@@ -284,7 +295,10 @@ def is_disconnect(error: BaseException) -> bool:
         return False
     state = _sqlstate(error)
     return (
-        error.connection_invalidated or state[:2] == "08" or state[:4] == "57P0" or state == "25006"
+        error.connection_invalidated
+        or state[:2] == "08"
+        or state[:4] == "57P0"
+        or state == _READ_ONLY
     )
 
 
@@ -360,6 +374,12 @@ def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Eng
             connection.autocommit = True
             connection.execute(_POSTGRESQL_SESSION)
         connection.autocommit = autocommit
+
+    @event.listens_for(engine, "handle_error")
+    def leave(context: ExceptionContext) -> None:
+        # On a standby, or a primary that became one: whoever connects anew may find the right server.
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
 
     return engine
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from sqlalchemy import make_url
+
+from job_rows import execute, query
 from postgres_server import PostgresServer
 from services import Stage, behind_proxy, eventually
 
@@ -47,3 +50,30 @@ def test_a_claim_whose_commit_is_not_heard_of_is_given_back_long_before_its_leas
         for each in jobs:
             assert stage.wait_for(each).attempts == 1
         assert Counter(note.job_id for note in stage.notes("ran")) == Counter(jobs)
+
+
+def test_a_worker_leaves_a_server_on_which_it_may_only_read(postgres_stage: Stage) -> None:
+    stage = postgres_stage
+    worker = stage.worker()
+    job = stage.enqueue("hold", "end")
+    stage.wait_for_notes("began")
+
+    # As on a former primary: whoever connects anew afterwards may write again.
+    name = make_url(stage.url).database
+    execute(stage.database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    query(stage.database, OTHERS_ENDED)
+    stage.cue("end")
+    worker.wait_for_line("is away.* read-only transaction", times=2)
+    stage.database.dispose()
+    execute(stage.database, f"SET TRANSACTION READ WRITE; ALTER DATABASE {name} RESET ALL")
+    stage.database.dispose()
+
+    assert stage.wait_for(job).attempts == 1
+    assert stage.wait_for(stage.enqueue("quick")).attempts == 1
+    assert worker.stop() == 0
+
+
+OTHERS_ENDED = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
