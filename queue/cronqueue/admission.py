@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeEngine
 from cronqueue import wakeup
 from cronqueue.clock import boottime
 from cronqueue.clockwatch import ClockWatch
-from cronqueue.columns import Instant
+from cronqueue.columns import Instant, to_text
 from cronqueue.database import Database, read_now
 from cronqueue.plugins import installed
 
@@ -82,7 +82,7 @@ class Ruling:
     """What the judge decided, by ids.
 
     `admitted` hold their guards from now on, `passed` need none, `waiting` are held until theirs are
-    freed, `stopping` are asked to end.
+    freed, `stopping` are asked to end. `spread`: of those let through, when some become due.
     """
 
     ended: tuple[Ended, ...] = ()
@@ -90,6 +90,7 @@ class Ruling:
     passed: tuple[int, ...] = ()
     waiting: tuple[int, ...] = ()
     stopping: tuple[int, ...] = ()
+    spread: tuple[tuple[int, datetime], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +277,10 @@ UPDATE sched_jobs SET gated = {no}, slot = {slot}, updated_at = {now},
     held_reason = CASE WHEN held_reason = 'overlap' THEN NULL ELSE held_reason END
 WHERE id {any_id} AND state IN ('queued', 'held')
 """
+# What has a deadline is not put off.
+_SPREAD = """
+UPDATE sched_jobs SET run_at = new.run_at FROM {later} WHERE sched_jobs.id = new.id AND expires_at IS NULL
+"""
 _WAIT = """
 UPDATE sched_jobs SET state = 'held', held_reason = 'overlap', updated_at = {now}
 WHERE id {any_id} AND state IN ('queued', 'held')
@@ -344,6 +349,9 @@ def _write(database: Database, connection: Connection, ruling: Ruling) -> None:
     ):
         if ids:
             _execute(database, connection, statement, {"ids": json.dumps(ids)})
+    if ruling.spread:
+        later = [{"id": job_id, "run_at": to_text(run_at)} for job_id, run_at in ruling.spread]
+        _execute(database, connection, _SPREAD, {"later": json.dumps(later)})
 
 
 def _execute(
@@ -381,6 +389,7 @@ _POSTGRESQL = {
     # The ids arrive as the text of a JSON array; as that of an array they are read ten times as fast.
     "ended": "(SELECT state, reason, unnest(CAST(translate(ids, '[]', '{}') AS bigint[])) AS id"
     " FROM json_to_recordset(CAST(:groups AS json)) AS alike(state text, reason text, ids text)) AS new",
+    "later": "json_to_recordset(CAST(:later AS json)) AS new(id bigint, run_at timestamptz)",
     "no": "false",
     "yes": "true",
     "skip_locked": "FOR UPDATE SKIP LOCKED",
@@ -394,6 +403,8 @@ _SQLITE = {
     "ended": "(SELECT json_extract(alike.value, '$.state') AS state,"
     " json_extract(alike.value, '$.reason') AS reason, each.value AS id"
     " FROM json_each(:groups) AS alike, json_each(alike.value, '$.ids') AS each) AS new",
+    "later": "(SELECT json_extract(value, '$.id') AS id, json_extract(value, '$.run_at') AS run_at"
+    " FROM json_each(:later)) AS new",
     "no": "0",
     "yes": "1",
     "skip_locked": "",  # the only writer

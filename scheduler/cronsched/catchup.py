@@ -9,12 +9,18 @@ What was made due by hand, and what has begun already, is no occurrence to be ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cronqueue.admission import Contender, Ended
 from cronsched.options import CatchUp, Overlap
+
+# What is let through later than this is being caught up with.
+OUTAGE = timedelta(minutes=5)
+# Jobs of one admission are spread at so many a second, or over a tenth of the outage if that is shorter.
+SPREAD_GAP = timedelta(milliseconds=100)
+SPREAD_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,27 @@ def catch_up(
     gone = {each.id for each in (newest, *followers, *retired)}
     left = [Candidate(each, policy) for each in others if each.id not in gone]
     return [*left, Candidate(newest, policy, followers, retired)], missed
+
+
+def spread(
+    jobs: Iterable[Contender], let_through: Collection[int], now: datetime
+) -> tuple[tuple[int, datetime], ...]:
+    """When those become due that are let through together after an outage.
+
+    By their own times all of them would run before anything that is due now: jobs that are made meanwhile
+    would wait until the last one has started.
+    """
+    late = [
+        each
+        for each in jobs
+        if now - each.run_at > OUTAGE and each.id in let_through and _is_fresh(each)
+    ]
+    if len(late) < 2:
+        return ()
+    late.sort(key=lambda each: (-each.priority, each.run_at, each.id))
+    longest = (now - min(each.run_at for each in late)) * SPREAD_SHARE
+    gap = min(SPREAD_GAP, longest / len(late))
+    return tuple((each.id, now + number * gap) for number, each in enumerate(late))
 
 
 def _is_fresh(job: Contender) -> bool:

@@ -131,7 +131,7 @@ def _ended(job: JobRow) -> list[Reason]:
         words = f"it was due at {_at(job.run_at)}, and its last attempt started at once"
     reasons.append(Reason("started", words, job.started_at))
     if job.planned_for is not None and job.planned_for != job.run_at:
-        cause = "moved by hand" if job.pinned else _ORIGINS.get(job.origin, "jitter, or a retry")
+        cause = "moved by hand" if job.pinned else _ORIGINS.get(job.origin, _OF_ITSELF)
         words = f"it was planned for {_at(job.planned_for)}; that it was due later: {cause}"
         reasons.append(Reason("planned", words, job.planned_for))
     return reasons
@@ -207,4 +207,5 @@ _ENDED = {
     "cancelled": "was cancelled",
     "skipped": "was skipped",
 }
+_OF_ITSELF = "jitter, a retry, or the turn that it had after an outage"
 _ORIGINS = {"backfill": "a backfill", "manual": "triggered by hand"}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cronqueue.admission import Contender, Ended, Ruling
-from cronsched.catchup import Candidate, Policy, catch_up
+from cronsched.catchup import Candidate, Policy, catch_up, spread
 
 
 def judge(
@@ -24,6 +24,7 @@ def judge(
 ) -> Ruling:
     """Decide on the jobs of any number of guards, each by itself."""
     by_guard: dict[str, list[Contender]] = {}
+    contenders = list(contenders)
     for each in contenders:
         by_guard.setdefault(each.guard, []).append(each)
     bench = _Bench()
@@ -35,6 +36,7 @@ def judge(
         tuple(bench.passed),
         tuple(bench.waiting),
         tuple(bench.stopping),
+        spread(contenders, {*bench.admitted, *bench.passed}, now),
     )
 
 

@@ -296,6 +296,18 @@ def test_an_admitted_one_that_is_not_worth_starting_any_more_is_in_nobodys_way(
     assert get(database, too_late).slot is None
 
 
+def test_after_an_outage_what_is_due_now_does_not_wait_for_all_that_is_late(
+    database: Database,
+) -> None:
+    late = [occurrence(database, 60, guard=name, schedule=name) for name in "abcde"]
+    pressing = occurrence(database, 60, guard="f", schedule="f", expires_at=at(600))
+    live = add(database, run_at=at(-1))
+    admit(database)
+    assert [each.id for each in claim_due(database, 9)] == [pressing, live, late[0]]
+    pass_time(database, 60)
+    assert [each.id for each in claim_due(database, 9)] == late[1:]
+
+
 def test_a_gate_without_a_guard_is_opened(database: Database) -> None:
     job_id = add(database, gated=True)
     admit(database)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cronqueue.admission import Contender, Ended, Ruling
-from cronsched.catchup import Policy
+from cronsched.catchup import SPREAD_GAP, Policy
 from cronsched.options import CatchUp, Overlap
 from cronsched.overlap import judge
 
@@ -305,3 +305,41 @@ def test_every_job_at_the_gate_gets_one_answer_and_a_guard_one_holder(
     assert not {each.id for each in jobs if each.state == "running"}.intersection(answers)
     chosen = {each.id: each for each in jobs}
     assert not any(chosen[job_id].by_hand for job_id in ended)
+
+
+def across(*jobs: Contender, catch_up: CatchUp = "latest") -> Ruling:
+    """The jobs of as many guards, each of a schedule of its own."""
+    apart = [each._replace(guard=str(each.id), schedule=str(each.id)) for each in jobs]
+    return judge(apart, {str(each.id): Policy("skip", catch_up) for each in jobs}, NOW)
+
+
+def test_what_is_caught_up_with_after_an_outage_is_spread_in_its_order() -> None:
+    found = across(due(1, 50), due(2, 60), due(3, 0), due(4, 55, priority=9))
+    assert set(found.admitted) == {1, 2, 3, 4}
+    assert found.spread == tuple(
+        (job_id, NOW + number * SPREAD_GAP) for number, job_id in enumerate((4, 2, 1))
+    )
+
+
+def test_it_is_spread_over_a_tenth_of_the_outage_at_most() -> None:
+    found = across(*(due(number, 10) for number in range(1, 1_001)))
+    assert len(found.spread) == 1_000
+    times = [run_at for _, run_at in found.spread]
+    assert times == sorted(times)
+    assert NOW + timedelta(seconds=59) < times[-1] < NOW + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        (due(1, 60),),
+        (due(1, 4), due(2, 4)),
+        (retry(1, 60), retry(2, 60)),
+        (due(1, 60, by_hand=True), due(2, 60, by_hand=True)),
+    ],
+    ids=["one", "hardly late", "retries", "by hand"],
+)
+def test_what_is_alone_hardly_late_or_asked_for_keeps_its_time(jobs: tuple[Contender, ...]) -> None:
+    found = across(*jobs)
+    assert len(found.admitted) == len(jobs)
+    assert found.spread == ()
