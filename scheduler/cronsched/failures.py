@@ -16,7 +16,8 @@ from cronsched.watching import Watched, watched_schedules
 
 log = logging.getLogger("cronsched.daemon")
 
-ACTOR = "pause_after_failures"
+# Who has paused it, as the audit and the schedule say.
+PAUSED_BY = "pause_after_failures"
 
 
 def pause_failing(database: Database) -> int:
@@ -49,7 +50,7 @@ def _pause_if_failing(database: Database, watched: Watched) -> bool:
     reason = f"the last {count} runs failed" if count > 1 else "the last run failed"
 
     def work(connection: Connection) -> bool:
-        return pause_unless_paused(database, connection, name, actor=ACTOR, reason=reason)
+        return pause_unless_paused(database, connection, name, actor=PAUSED_BY, reason=reason)
 
     was_paused = database.write(work)
     if was_paused:

@@ -3,6 +3,7 @@
 late      a due job that no worker has claimed for too long
 coverage  a schedule that is written less far ahead than it should be
 missing   an instant of a schedule, within its range, that stands nowhere
+paused    a schedule that its own failures have paused
 daemon    no daemon has been heard of
 clock     a machine whose clock is away from the database's
 files     a schedule file with a fault, as the daemon last saw it
@@ -25,6 +26,7 @@ from cronqueue.durations import format_duration
 from cronqueue.overview import SILENT_AFTER, list_workers
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
+from cronsched.failures import PAUSED_BY
 from cronsched.planner import MOST_AHEAD
 from cronsched.triggers import OpaqueTrigger
 
@@ -57,6 +59,7 @@ def find_problems(
         found = [
             *_late(database, connection, now, late_after),
             *_schedules(database, connection, now, settings),
+            *_paused(connection),
             *_files(connection),
         ]
         any_schedule = connection.execute(_ANY_SCHEDULE).scalar() is not None
@@ -79,6 +82,10 @@ _WRITTEN = text("""
 SELECT planned_for FROM sched_occurrences
 WHERE schedule = :name AND planned_for > :start AND planned_for <= :end
 """).columns(planned_for=Instant())
+_PAUSED = text("""
+SELECT name, paused_reason FROM sched_schedules
+WHERE state = 'active' AND watched AND paused_at IS NOT NULL AND paused_by = :actor ORDER BY name
+""")
 _FAULTS = text("SELECT name, fault FROM sched_sources WHERE fault IS NOT NULL ORDER BY name")
 
 
@@ -156,6 +163,15 @@ def _missing(
             f"schedule {row.name}",
             f"{len(missing)} occurrences stand nowhere, the first of {missing[0]:%Y-%m-%d %H:%M:%S} UTC:"
             " `sched audit` tells more",
+        )
+
+
+def _paused(connection: Connection) -> Iterator[Problem]:
+    for row in connection.execute(_PAUSED, {"actor": PAUSED_BY}):
+        yield Problem(
+            "paused",
+            f"schedule {row.name}",
+            f"{row.paused_reason}: sched schedules resume {row.name} lets it go on",
         )
 
 

@@ -22,6 +22,7 @@ from cronsched import daily, hourly, schedule
 from cronsched.collecting import collecting
 from cronsched.definition import Definition
 from cronsched.failures import pause_failing
+from cronsched.health import find_problems
 from cronsched.manifest import make_manifest
 from cronsched.missed import MOST_NAMED, tell_missed
 from cronsched.pausing import pause, resume
@@ -70,9 +71,12 @@ def test_a_schedule_whose_last_runs_have_all_failed_is_paused(database: Database
     standing = find_standing(database, "h")
     assert standing.paused_by == "pause_after_failures"
     assert standing.paused_reason == "the last 3 runs failed"
-    assert query(database, "SELECT DISTINCT state FROM sched_jobs WHERE finished_at IS NULL") == [
-        ("held",)
-    ]
+    told = {each.kind: each.message for each in find_problems(database, SETTINGS)}
+    assert told["paused"] == "the last 3 runs failed: sched schedules resume h lets it go on"
+    resume(database, "h", actor="me")
+    assert "paused" not in {each.kind for each in find_problems(database, SETTINGS)}
+    pause(database, "h", actor="me")
+    assert "paused" not in {each.kind for each in find_problems(database, SETTINGS)}
 
 
 def test_failures_before_a_resume_count_no_more(database: Database) -> None:
