@@ -6,10 +6,11 @@ Everybody else reads it there; the times before and after are not known to them.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 from cronsched.triggers import EPOCH, OpaqueTrigger, Spec, Trigger, from_text, to_text
@@ -28,9 +29,10 @@ class Almanac:
     until: datetime | None
     times: tuple[datetime, ...]
 
-    def covers(self, start: datetime, end: datetime) -> bool:
-        """Whether all times in [start, end) are told."""
-        return start >= self.since and (self.until is None or end <= self.until)
+    def between(self, start: datetime, end: datetime) -> Iterator[datetime]:
+        """Those of its times that lie in [start, end)."""
+        times = self.times
+        return islice(times, bisect_left(times, start), bisect_left(times, end))
 
     def agrees_with(self, newer: Almanac) -> bool:
         """Whether both tell the same of the time that both know."""
@@ -86,7 +88,7 @@ class OwnTrigger:
             return
         if start < self.almanac.since:
             raise self._unknown("before", self.almanac.since)
-        yield from (each for each in self.almanac.times if start <= each < end)
+        yield from self.almanac.between(start, end)
         if self.almanac.until is not None and self.almanac.until < end:
             raise self._unknown("after", self.almanac.until)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from cronsched.almanac import Almanac, almanacs_in, follow_up, rule_of
 from cronsched.options import CatchUp, OnRemove, Overlap, check_schedule_name
 from cronsched.timezones import DstGap, DstOverlap, check_zone
 from cronsched.triggers import (
+    OpaqueTrigger,
     Trigger,
     cut,
     from_text,
@@ -154,7 +156,13 @@ class Definition:
 
     def is_known(self, start: datetime, end: datetime) -> bool:
         """Whether all its times in [start, end) can be computed here."""
-        return all(almanac.covers(start, end) for almanac in self.almanacs)
+        if not self.almanacs:
+            return True
+        try:
+            deque(self.occurrences(start, end), maxlen=0)
+        except OpaqueTrigger:
+            return False
+        return True
 
     def contradicts(self, older: Definition) -> bool:
         """Whether a trigger of the user's own answers otherwise than it did, with no change to be seen."""

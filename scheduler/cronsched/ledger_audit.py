@@ -147,7 +147,7 @@ def _unknown(revisions: list[_Revision], start: datetime, end: datetime) -> set[
         each.schedule
         for each in revisions
         if (since := max(start, each.first)) < (until := min(end, each.last))
-        if not each.definition.is_known(since, until)
+        if not each.definition.is_known(since, until + _SECOND)
     }
 
 

@@ -13,7 +13,9 @@ from apscheduler.triggers.base import BaseTrigger
 from cronqueue.database import Database
 from cronqueue.settings import Settings
 from cronsched.apscheduler_triggers import adopt
+from cronsched.calendars import Calendar
 from cronsched.definition import Definition
+from cronsched.exclusions import Excluding
 from cronsched.health import find_problems
 from cronsched.ledger_audit import audit
 from cronsched.manifest import Manifest, make_manifest
@@ -176,3 +178,22 @@ def test_its_file_is_asked_again_when_half_of_what_is_known_is_used_up(database:
     assert due is not None
     assert timedelta(minutes=2_400) < due <= timedelta(minutes=2_501)
     assert renewal_due(make_manifest(()), NOW) is None
+
+
+def test_times_that_move_out_of_what_is_known_are_named_by_the_audit_too(
+    database: Database,
+) -> None:
+    (made,) = loaded(database).schedules
+    closed = Calendar("closed", weekdays=("mon", "tue", "wed", "thu"))
+    moved: Any = made.trigger
+    since = moved.almanac.since
+    short = replace(moved, almanac=replace(moved.almanac, since=NOW - HOUR, times=hours(NOW, 48)))
+    assert since < NOW - DAY
+    excluding = Excluding(short, (closed,), "UTC", "next_business")
+    stored = replace(made, trigger=excluding).to_json()
+    declare(database)
+    execute(database, "UPDATE sched_revisions SET definition = :made", made=stored)
+    execute(database, "UPDATE sched_schedules SET definition = :made", made=stored)
+    found = audit(database, NOW, NOW + DAY)
+    assert (found.findings, found.unknown) == ((), ("tides",))
+    assert all_definitions(database, NOW, NOW + DAY) == ([], ["tides"])
