@@ -23,7 +23,18 @@ from job_rows import NOW, add, at, claim_one, execute, get, hand_in, pass_time, 
 
 BROWSER = {"accept": "text/html"}
 FAILED = Verdict("failed", error="Traceback\nValueError: no", attempt_outcome="failed")
-READS = ["/", "/jobs", "/failures", "/schedules", "/queues", "/workers", "/audit", "/help"]
+READS = [
+    "/",
+    "/timeline",
+    "/timeline?range=7d",
+    "/jobs",
+    "/failures",
+    "/schedules",
+    "/queues",
+    "/workers",
+    "/audit",
+    "/help",
+]
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -14,8 +15,10 @@ from cronqueue.queries import FailureGroup, JobRow
 from cronqueue.registry import all_tasks
 from cronqueue.states import STATES
 from cronsched import explanation, health, schedule_queries
+from cronsched.errors import no_such_schedule
 from cronsched.explanation import Reason
 from cronsched.schedule_queries import LedgerRow, ScheduleRow
+from cronsched.timeline import Timeline, read_timeline
 from cronsched.web import api_acts, api_events, openapi
 from cronsched.web.operations import Listed, Operation, Parameter, routes_of
 from cronsched.web.requests import (
@@ -31,6 +34,7 @@ from cronsched.web.requests import (
 )
 
 _LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}, "rows; 50")
+_HOURS = {"type": "integer", "minimum": 0, "maximum": 168}
 _AFTER = Parameter("after", {"type": "string"}, "what `next` of the page before says")
 _FILTERS = (
     Parameter(
@@ -129,12 +133,21 @@ def show_schedule(request: Request) -> ScheduleDocument:
     database = database_of(request)
     row = schedule_queries.find_schedule(database, name)
     if row is None:
-        raise LookupError(f"there is no schedule {name!r}")
+        raise no_such_schedule(name)
     columns = {each: getattr(row, each) for each in ScheduleRow.__dataclass_fields__}
     limit = number_of(request.query_params, "limit", 50)
     return ScheduleDocument(
         **columns, history=tuple(schedule_queries.history(database, name, limit))
     )
+
+
+def show_timeline(request: Request) -> Timeline:
+    """What ran, and what will run."""
+    asked = request.query_params
+    back, ahead = (
+        timedelta(hours=number_of(asked, name, 24, 0, 168)) for name in ("back", "ahead")
+    )
+    return read_timeline(database_of(request), back, ahead)
 
 
 def list_queues(request: Request) -> list[QueueStats]:
@@ -247,6 +260,18 @@ OPERATIONS = [
         show_schedule,
         ScheduleDocument,
         (_LIMIT,),
+    ),
+    Operation(
+        "GET",
+        "/timeline",
+        "timeline",
+        "What ran, and what will run",
+        show_timeline,
+        Timeline,
+        (
+            Parameter("back", _HOURS, "hours of the past; 24"),
+            Parameter("ahead", _HOURS, "hours to come; 24"),
+        ),
     ),
     Operation(
         "GET",

@@ -13,7 +13,7 @@ from cronqueue import audit, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import explanation, health, schedule_queries
-from cronsched.web import charts, job_pages, page_acts, schedule_pages
+from cronsched.web import charts, job_pages, page_acts, schedule_pages, timeline_page
 from cronsched.web.rendering import render
 from cronsched.web.requests import database_of, place_of, settings_of
 
@@ -123,6 +123,7 @@ routes = [
     Route("/jobs/{job_id:int}", job_pages.show_job),
     Route("/jobs/confirm", job_pages.confirm),
     Route("/failures", list_failures),
+    Route("/timeline", timeline_page.show_timeline),
     Route("/schedules", schedule_pages.list_schedules),
     Route("/schedules/{name}", schedule_pages.show_schedule),
     Route("/queues", list_queues),

@@ -49,6 +49,7 @@ GLYPHS = {
 }
 NAVIGATION = (
     ("Now", "/", "n"),
+    ("Timeline", "/timeline", "t"),
     ("Schedules", "/schedules", "s"),
     ("Jobs", "/jobs", "j"),
     ("Failures", "/failures", "f"),

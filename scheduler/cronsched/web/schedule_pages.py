@@ -14,6 +14,7 @@ from cronqueue.database import Database
 from cronqueue.queries import Filter, JobRow
 from cronsched import overrides, schedule_queries
 from cronsched.definition import Definition
+from cronsched.errors import no_such_schedule
 from cronsched.revisions import list_revisions
 from cronsched.schedule_queries import ScheduleRow
 from cronsched.triggers import OpaqueTrigger, SearchExhausted
@@ -63,7 +64,7 @@ def show_schedule(request: Request) -> Response:
     name = request.path_params["name"]
     row = schedule_queries.find_schedule(database, name)
     if row is None:
-        raise LookupError(f"there is no schedule {name!r}")
+        raise no_such_schedule(name)
     definition = schedule_queries.find_definition(database, name)
     now = database.server_now()
     stored = queries.select_page(

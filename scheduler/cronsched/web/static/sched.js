@@ -1,8 +1,8 @@
 // What reading does not need: live refresh that waits while it would disturb, keys, selection, theme.
-const SECONDS = 5;
 const main = () => document.getElementById("live");
 const root = document.body.dataset.root;
 let isLive = true;
+let waited = 0; // seconds since the last refresh
 
 // Somebody is at something here: what he sees must not move under his hands.
 function isBusy() {
@@ -14,6 +14,7 @@ function isBusy() {
 }
 
 function refresh() {
+  waited = 0;
   if (main().hasAttribute("data-live")) htmx.trigger(main(), "refresh");
 }
 
@@ -26,7 +27,10 @@ function showLive() {
   button.setAttribute("aria-pressed", String(isLive));
 }
 
-setInterval(() => { if (isLive && !isBusy()) refresh(); }, SECONDS * 1000);
+setInterval(() => {
+  waited += 1;
+  if (isLive && waited >= Number(main().dataset.live) && !isBusy()) refresh();
+}, 1000);
 setInterval(showLive, 500);
 showLive();
 
