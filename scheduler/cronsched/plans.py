@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from cronqueue.imports import Fault
 from cronsched.changes import Changes, Kind
 from cronsched.definition import Definition, canonical_json
 from cronsched.lints import Lint
 from cronsched.manifest import Manifest
+
+# What a change of a definition is about, in words; where a schedule stands does not matter.
+_UNTOLD = ("trigger", "name", "source", "line", "renamed_from")
 
 Action = Literal["add", "move", "keep", "cancel"]
 
@@ -61,6 +64,20 @@ class Effect:
     @property
     def cancelled(self) -> int:
         return self._count("cancel")
+
+    def differences(self) -> dict[str, tuple[Any, Any]]:
+        """Which parts of the definition change, from what to what; when it runs in words."""
+        before, after = self.before, self.after
+        if before is None or after is None:
+            return {}
+        found: dict[str, tuple[Any, Any]] = {}
+        if before.trigger != after.trigger:
+            found["when"] = (before.trigger.describe(), after.trigger.describe())
+        for each in fields(after):
+            was, becomes = getattr(before, each.name), getattr(after, each.name)
+            if was != becomes and each.name not in _UNTOLD:
+                found[each.name.removesuffix("_json")] = (was, becomes)
+        return found
 
     def _count(self, action: Action) -> int:
         return sum(row.action == action for row in self.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from starlette.routing import Route
@@ -139,6 +140,27 @@ def test_buttons_act_and_lead_back_to_their_page(client: TestClient, database: D
     assert (get(database, job_id).priority, get(database, job_id).queue) == (-7, "slow")
     assert "is paused" in press(client, "/queues", "/queues/slow/pause").text
     assert "goes on" in press(client, "/queues", "/queues/slow/resume").text
+
+
+def test_the_plan_tells_what_the_files_would_change_and_writes_nothing(
+    database: Database, schedule: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "schedules"
+    folder.mkdir()
+    (folder / "a.py").write_text(
+        "from cronsched import cron, hourly\n"
+        "@cron('7 * * * *', name='s')\ndef changed(): ...\n"
+        "@hourly(name='new')\ndef new(): ...\n"
+    )
+    (folder / "b.py").write_text("1 / 0\n")
+    site = app(authenticate=anybody, settings=Settings(), database=database, schedules=folder)
+    before = query(database, "SELECT name, definition FROM sched_schedules")
+    text = look(TestClient(site, base_url="http://localhost"), "/plan").text
+    assert "2 schedules would change" in text
+    assert "5 minutes past the hour" in text
+    assert "7 minutes past the hour" in text
+    assert "ZeroDivisionError" in text
+    assert query(database, "SELECT name, definition FROM sched_schedules") == before
 
 
 def test_what_has_been_done_is_told_once(client: TestClient, database: Database) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,17 +175,10 @@ def _times(state: State, moments: list[datetime]) -> str:
 
 def _differences(state: State, effect: Effect) -> dict[str, str]:
     """Which parts of the definition change, from what to what."""
-    before, after = effect.before, effect.after
-    if before is None or after is None:
-        return {}
-    found = {}
-    if before.trigger != after.trigger:
-        found["when"] = f"{before.trigger.describe()} -> {after.trigger.describe()}"
-    for each in fields(after):
-        was, becomes = getattr(before, each.name), getattr(after, each.name)
-        if was != becomes and each.name not in _UNTOLD:
-            found[each.name.removesuffix("_json")] = f"{show(state, was)} -> {show(state, becomes)}"
-    return found
+    return {
+        name: f"{show(state, was)} -> {show(state, becomes)}"
+        for name, (was, becomes) in effect.differences().items()
+    }
 
 
 def _next_runs(definition: Definition | None, now: datetime) -> list[datetime]:

@@ -52,6 +52,7 @@ def command(state: State, root_path: str, read_only: bool, of_up: bool, **flags:
         hosts=(_name(settings.host),),
         read_only=read_only,
         settings=settings,
+        schedules=loaded.folder / settings.schedules,
     )
     log = logging.getLogger("cronsched.web")
     if not of_up:  # which has said it

@@ -32,12 +32,14 @@ def app(
     read_only: bool = False,
     settings: Settings | None = None,
     database: Database | None = None,
+    schedules: Path | None = None,
 ) -> Starlette:
     """Dashboard and API, to be served or mounted.
 
     `authenticate` answers under which name a request acts, or None to refuse it; by default whoever knows
     `web_password` or `web_token` of the settings comes in. `hosts` are the names of the site, "*" for any;
-    loopback names and `web_hosts` always count. Raises ConfigurationError where the door would be open.
+    loopback names and `web_hosts` always count. `schedules` is the folder of the schedule files, for the page
+    of the plan. Raises ConfigurationError where the door would be open.
     """
     chosen = settings or configuration.settings()
     password, token = chosen.web_password, chosen.web_token
@@ -64,4 +66,5 @@ def app(
     made.state.settings = chosen
     made.state.database = database
     made.state.access = access
+    made.state.folder = schedules or Path(chosen.schedules)
     return made

@@ -13,7 +13,7 @@ from cronqueue import audit, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import explanation, health, schedule_queries
-from cronsched.web import charts, job_pages, page_acts, schedule_pages, timeline_page
+from cronsched.web import charts, job_pages, page_acts, plan_page, schedule_pages, timeline_page
 from cronsched.web.rendering import render
 from cronsched.web.requests import database_of, place_of, settings_of
 
@@ -127,6 +127,7 @@ routes = [
     Route("/schedules", schedule_pages.list_schedules),
     Route("/schedules/{name}", schedule_pages.show_schedule),
     Route("/queues", list_queues),
+    Route("/plan", plan_page.show_plan),
     Route("/workers", list_workers),
     Route("/audit", list_audit),
     Route("/help", show_help),

@@ -55,6 +55,7 @@ NAVIGATION = (
     ("Failures", "/failures", "f"),
     ("Queues", "/queues", "q"),
     ("Workers", "/workers", "w"),
+    ("Plan", "/plan", "p"),
     ("Audit", "/audit", "a"),
 )
 

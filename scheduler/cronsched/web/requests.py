@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -32,6 +33,12 @@ def settings_of(request: Request) -> Settings:
     """The settings that the application was made with."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+def folder_of(request: Request) -> Path:
+    """Where the schedule files are."""
+    folder: Path = request.app.state.folder
+    return folder
 
 
 def actor_of(request: Request) -> str:
