@@ -6,6 +6,7 @@ computed from the definitions. `load_of` and what follows from it are pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,8 +23,8 @@ from cronsched.definition import Definition
 from cronsched.schedule_queries import ScheduleRow, all_definitions, list_schedules
 
 # More than this no picture shows: the newest runs, and the next rows, are taken.
-MOST_RUNS = 20_000
-MOST_COMING = 20_000
+MOST_RUNS = 10_000
+MOST_COMING = 10_000
 # Of a schedule, so many occurrences are computed beyond what is written.
 MOST_BEYOND = 5_000
 # How long a job of a task is expected to take of which none has ended yet.
@@ -143,20 +144,20 @@ def load_of(timeline: Timeline, step: timedelta) -> list[Load]:
 
     Where more are wanted than there are, work piles up, and what comes then waits for it.
     """
-    busy = [_ZERO] * max(-(-(timeline.end - timeline.now) // step), 1)
+    seconds, horizon = step.total_seconds(), (timeline.end - timeline.now).total_seconds()
+    busy = [0.0] * max(math.ceil(horizon / seconds), 1)
     for lane in timeline.lanes:
         for begins, ends in _expected(lane, timeline.now):
-            first = int((begins - timeline.now) / step)
-            for number in range(first, len(busy)):
-                at = timeline.now + number * step
-                if at >= ends:
-                    break
-                busy[number] += min(ends, at + step) - max(begins, at)
-    found, behind = [], _ZERO
+            first = (begins - timeline.now).total_seconds()
+            last = min((ends - timeline.now).total_seconds(), horizon)
+            for number in range(int(first / seconds), math.ceil(last / seconds)):
+                at = number * seconds
+                busy[number] += min(last, at + seconds) - max(first, at)
+    found, behind = [], 0.0
     for number, work in enumerate(busy):
-        behind = max(behind + work - timeline.places * step, _ZERO)
-        delay = behind / timeline.places if timeline.places else _ZERO
-        found.append(Load(timeline.now + number * step, work / step, delay))
+        behind = max(behind + work - timeline.places * seconds, 0.0)
+        delay = timedelta(seconds=behind / timeline.places if timeline.places else 0.0)
+        found.append(Load(timeline.now + number * step, work / seconds, delay))
     return found
 
 

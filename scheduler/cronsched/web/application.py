@@ -18,6 +18,7 @@ from cronqueue.errors import ConfigurationError, CronqueueError
 from cronqueue.settings import Settings
 from cronsched.web import api, pages, probes
 from cronsched.web.access import LOOPBACK, Access, Authenticate, Door, by_credentials
+from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused, answer
 
 # What is refused on purpose, or is the database's. Anything else is a fault of ours: the door answers.
@@ -66,5 +67,6 @@ def app(
     made.state.settings = chosen
     made.state.database = database
     made.state.access = access
+    made.state.memory = Memory()
     made.state.folder = schedules or Path(chosen.schedules)
     return made

@@ -17,7 +17,14 @@ from cronsched import explanation
 from cronsched.web.bulk import ACTS, count_of, meant_by
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import command, render
-from cronsched.web.requests import as_text, database_of, job_id_of, natural_order, place_of
+from cronsched.web.requests import (
+    as_text,
+    database_of,
+    job_id_of,
+    memory_of,
+    natural_order,
+    place_of,
+)
 from cronsched.web.searching import as_search, read_search
 
 _ROWS = 50
@@ -40,7 +47,7 @@ def list_jobs(request: Request) -> Response:
             database, chosen, natural_order(chosen), after=place, limit=_ROWS
         )
         rows, after = page.rows, as_text(page.next)
-    stats = overview.stats(database)
+    stats = memory_of(request).ask("stats", lambda: overview.stats(database))
     return render(
         request,
         "jobs.html",

@@ -19,7 +19,14 @@ from cronsched.web import bulk
 from cronsched.web.access import is_form_ours
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import done
-from cronsched.web.requests import actor_of, as_moment, database_of, job_id_of, settings_of
+from cronsched.web.requests import (
+    actor_of,
+    as_moment,
+    database_of,
+    job_id_of,
+    memory_of,
+    settings_of,
+)
 
 # Does it, and says in words what has been done.
 Act = Callable[[Request, FormData], str]
@@ -159,6 +166,7 @@ def _endpoint(act: Act) -> Callable[[Request], Coroutine[Any, Any, Response]]:
                     403, "old_form", "this page has stood open for too long: load it again"
                 )
             words = await run_in_threadpool(act, request, form)
+            memory_of(request).forget()
             back = form.get("back")
         # A path of ours, or an attacker's form would lead elsewhere.
         inside = (

@@ -15,7 +15,7 @@ from cronqueue.queries import Filter
 from cronsched import explanation, health, schedule_queries
 from cronsched.web import charts, job_pages, page_acts, plan_page, schedule_pages, timeline_page
 from cronsched.web.rendering import render
-from cronsched.web.requests import database_of, place_of, settings_of
+from cronsched.web.requests import database_of, memory_of, place_of, settings_of
 
 _MINUTE = timedelta(minutes=1)
 _SHOWN = 10
@@ -24,7 +24,8 @@ _AUDIT_ROWS = 50
 
 def show_now(request: Request) -> Response:
     """Is it healthy, and what needs me?"""
-    database = database_of(request)
+    database, memory = database_of(request), memory_of(request)
+    settings = settings_of(request)
     now = database.server_now()
     start = now.replace(second=0, microsecond=0) - 59 * _MINUTE
     ended = overview.ended_by_minute(database, start)
@@ -32,13 +33,15 @@ def show_now(request: Request) -> Response:
         request,
         "now.html",
         now=now,
-        stats=overview.stats(database),
-        problems=health.find_problems(database, settings_of(request)),
+        stats=memory.ask("stats", lambda: overview.stats(database)),
+        problems=memory.ask("problems", lambda: health.find_problems(database, settings)),
         chart=charts.stacked(
             ended, start, _MINUTE, 60, ("succeeded", "failed", "cancelled", "skipped")
         ),
         start=start,
-        coming=schedule_queries.soonest(schedule_queries.list_schedules(database), _SHOWN),
+        coming=schedule_queries.soonest(
+            memory.ask("schedules", lambda: schedule_queries.list_schedules(database)), _SHOWN
+        ),
         running=queries.select_jobs(database, Filter(states=("running",)), _SHOWN),
         failed=queries.select_page(database, Filter(states=("failed",)), "ended", limit=5).rows,
         paused=overview.paused_queues(database),
@@ -52,7 +55,7 @@ def list_failures(request: Request) -> Response:
         request,
         "failures.html",
         now=database.server_now(),
-        groups=queries.failures(database),
+        groups=memory_of(request).ask("failures", lambda: queries.failures(database)),
     )
 
 
@@ -61,7 +64,7 @@ def list_queues(request: Request) -> Response:
     database = database_of(request)
     workers = [each for each in overview.list_workers(database) if each.kind == "worker"]
     alive = [each for each in workers if each.state == "running"]
-    found = overview.queue_stats(database)
+    found = memory_of(request).ask("queues", lambda: overview.queue_stats(database))
     return render(
         request,
         "queues.html",

@@ -15,6 +15,7 @@ from cronqueue.database import Database
 from cronqueue.queries import Filter, Order, Place
 from cronqueue.settings import Settings
 from cronqueue.states import STATES, TERMINAL
+from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused
 
 MOST_ROWS = 500
@@ -33,6 +34,12 @@ def settings_of(request: Request) -> Settings:
     """The settings that the application was made with."""
     settings: Settings = request.app.state.settings
     return settings
+
+
+def memory_of(request: Request) -> Memory:
+    """What was counted a moment ago."""
+    memory: Memory = request.app.state.memory
+    return memory
 
 
 def folder_of(request: Request) -> Path:

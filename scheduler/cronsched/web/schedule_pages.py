@@ -19,7 +19,7 @@ from cronsched.revisions import list_revisions
 from cronsched.schedule_queries import ScheduleRow
 from cronsched.triggers import OpaqueTrigger, SearchExhausted
 from cronsched.web.rendering import render
-from cronsched.web.requests import database_of, number_of
+from cronsched.web.requests import database_of, memory_of, number_of
 
 _ROWS = 100
 _STRIP = 30
@@ -48,7 +48,7 @@ def list_schedules(request: Request) -> Response:
         now=database.server_now(),
         rows=rows,
         strips=schedule_queries.recent_verdicts(database, [each.name for each in rows], _STRIP),
-        durations=overview.durations_by_task(database),
+        durations=memory_of(request).ask("durations", lambda: overview.durations_by_task(database)),
         counts=counts,
         wanted=wanted,
         words=words,

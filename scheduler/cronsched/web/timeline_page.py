@@ -10,7 +10,7 @@ from starlette.responses import Response
 from cronsched.timeline import herds_of, load_of, quiet_of, read_timeline
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import render
-from cronsched.web.requests import database_of, settings_of
+from cronsched.web.requests import database_of, memory_of, settings_of
 from cronsched.web.timeline_picture import draw
 
 RANGES = {
@@ -31,7 +31,10 @@ def show_timeline(request: Request) -> Response:
     if name not in RANGES:
         raise Refused(422, "invalid", f"range is one of {', '.join(RANGES)}")
     length = RANGES[name]
-    timeline = read_timeline(database_of(request), length / 3, length * 2 / 3)
+    database = database_of(request)
+    timeline = memory_of(request).ask(
+        f"timeline {name}", lambda: read_timeline(database, length / 3, length * 2 / 3)
+    )
     load = load_of(timeline, length * 2 / 3 / _COLUMNS)
     worst = max(load, key=lambda each: each.delay, default=None)
     return render(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -100,7 +100,7 @@ def draw(timeline: Timeline, load: Sequence[Load], tz: str) -> Picture:
         Row(
             lane,
             TOP + number * LANE,
-            tuple(_merged(_boxes(lane, timeline, axis))),
+            tuple(_boxes(lane, timeline, axis)),
             _covered(lane, axis),
         )
         for number, lane in enumerate(timeline.lanes)
@@ -133,63 +133,79 @@ class _Axis:
 
 
 def _boxes(lane: Lane, timeline: Timeline, axis: _Axis) -> Iterator[Box]:
-    for run in lane.runs:
-        yield _run(run, timeline, axis)
-    for each in lane.coming:
-        yield _coming(each, lane, timeline, axis)
+    """The lane's bars. Only what stands alone is told about: of a day there may be thousands."""
+    sources: list[Run | Coming] = [*lane.runs, *lane.coming]
+    places = [_place(each, lane, timeline, axis) for each in sources]
+    order = sorted(range(len(sources)), key=lambda number: places[number].x)
+    for box, number in _merged((places[number], number) for number in order):
+        if box.count > 1:
+            told = "" if box.kind in _TO_COME else f", {box.kind} among them"
+            yield replace(box, title=f"{box.count} jobs{told}")
+        else:
+            yield replace(box, title=_told(sources[number], lane, timeline))
 
 
-def _run(run: Run, timeline: Timeline, axis: _Axis) -> Box:
-    begins = run.started_at or run.finished_at or run.due_at
-    ends = run.finished_at or timeline.now
-    x, due = axis.x(begins), axis.x(run.due_at)
-    told = f"job {run.job_id} {run.state}"
-    if run.started_at is not None:
-        told += (
-            f" after {duration(ends - begins)}"
-            if run.finished_at
-            else f" for {duration(ends - begins)}"
-        )
-        told += f", waited {duration(max(begins - run.due_at, timedelta(0)))}"
-    elif run.reason:
-        told += f": {run.reason}"
-    wait = due if x - due > 1 and run.started_at is not None else None
-    width = max(axis.x(ends) - x, _LEAST)
-    return Box(run.state, x, width, f"{told} · {absolute(begins)}", run.job_id, wait=wait)
+def _place(each: Run | Coming, lane: Lane, timeline: Timeline, axis: _Axis) -> Box:
+    if isinstance(each, Coming):
+        return _place_of_coming(each, lane, timeline, axis)
+    begins = each.started_at or each.finished_at or each.due_at
+    x, due = axis.x(begins), axis.x(each.due_at)
+    wait = due if x - due > 1 and each.started_at is not None else None
+    width = max(axis.x(each.finished_at or timeline.now) - x, _LEAST)
+    return Box(each.state, x, width, "", each.job_id, wait=wait)
 
 
-def _coming(each: Coming, lane: Lane, timeline: Timeline, axis: _Axis) -> Box:
+def _place_of_coming(each: Coming, lane: Lane, timeline: Timeline, axis: _Axis) -> Box:
     begins = max(each.run_at, timeline.now)
     x = axis.x(begins)
     width = max(axis.x(begins + lane.expected) - x, _LEAST)
     kind = "held" if each.held_reason else "queued" if each.job_id else "beyond"
+    whisker = None
+    if lane.took is not None:
+        far = axis.x(begins + timedelta(seconds=lane.took.p95))
+        whisker = far if far > x + width + 1 else None
+    return Box(kind, x, width, "", each.job_id, whisker=whisker)
+
+
+def _told(each: Run | Coming, lane: Lane, timeline: Timeline) -> str:
+    if isinstance(each, Run):
+        return _told_run(each, timeline)
     told = f"job {each.job_id}" if each.job_id else "not written yet"
     if each.held_reason:
         told += f", held: {each.held_reason}"
     if lane.took is not None:
         told += f", takes {duration(lane.took.p50)}, at most {duration(lane.took.p95)} of 95 %"
-    whisker = None
-    if lane.took is not None:
-        far = axis.x(begins + timedelta(seconds=lane.took.p95))
-        whisker = far if far > x + width + 1 else None
-    return Box(kind, x, width, f"{told} · {absolute(each.run_at)}", each.job_id, whisker=whisker)
+    return f"{told} · {absolute(each.run_at)}"
 
 
-def _merged(boxes: Iterator[Box]) -> Iterator[Box]:
-    """Neighbours that lie too near, as one: it looks like the worst of them, and says how many they are."""
-    waiting: Box | None = None
-    for box in sorted(boxes, key=lambda each: each.x):
+def _told_run(run: Run, timeline: Timeline) -> str:
+    begins = run.started_at or run.finished_at or run.due_at
+    took = duration((run.finished_at or timeline.now) - begins)
+    told = f"job {run.job_id} {run.state}"
+    if run.started_at is not None:
+        told += f" after {took}" if run.finished_at else f" for {took}"
+        told += f", waited {duration(max(begins - run.due_at, timedelta(0)))}"
+    elif run.reason:
+        told += f": {run.reason}"
+    return f"{told} · {absolute(begins)}"
+
+
+def _merged(boxes: Iterator[tuple[Box, int]]) -> Iterator[tuple[Box, int]]:
+    """Neighbours that lie too near, as one that looks like the worst of them; with the first one's number."""
+    waiting: tuple[Box, int] | None = None
+    for box, number in boxes:
         if waiting is None:
-            waiting = box
-        elif box.x - (waiting.x + waiting.width) < _NEAR and _are_alike(waiting, box):
-            count = waiting.count + box.count
-            end = max(waiting.x + waiting.width, box.x + box.width)
-            kind = min(waiting.kind, box.kind, key=_RANK.index)
-            title = f"{count} jobs" + ("" if kind in _TO_COME else f", {kind} among them")
-            waiting = Box(kind, waiting.x, round(end - waiting.x, 1), title, None, count)
+            waiting = box, number
+            continue
+        known = waiting[0]
+        if box.x - (known.x + known.width) < _NEAR and _are_alike(known, box):
+            end = max(known.x + known.width, box.x + box.width)
+            kind = min(known.kind, box.kind, key=_RANK.index)
+            width = round(end - known.x, 1)
+            waiting = Box(kind, known.x, width, "", None, known.count + box.count), waiting[1]
         else:
             yield waiting
-            waiting = box
+            waiting = box, number
     if waiting is not None:
         yield waiting
 
