@@ -26,7 +26,7 @@ from cronsched.schedule_queries import ScheduleRow, all_definitions, list_schedu
 MOST_RUNS = 10_000
 MOST_COMING = 10_000
 # Of a schedule, so many occurrences are computed beyond what is written.
-MOST_BEYOND = 5_000
+MOST_BEYOND = 20_000
 # How long a job of a task is expected to take of which none has ended yet.
 UNKNOWN_DURATION = timedelta(seconds=1)
 _ZERO = timedelta(0)
@@ -76,7 +76,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All lanes in a span of time; `places` are those of live workers. `truncated`: some are left out."""
+    """All lanes in a span of time; `places` are those of live workers.
+
+    `truncated`: it was too much. What is to come is all there until `whole_until`.
+    """
 
     start: datetime
     now: datetime
@@ -84,6 +87,7 @@ class Timeline:
     lanes: tuple[Lane, ...]
     places: int
     truncated: bool
+    whole_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +135,16 @@ def read_timeline(database: Database, back: timedelta, ahead: timedelta) -> Time
         _lane(key, rows, known.get(key[1]), definitions.get(key[1]), took, paused, (now, cut_off))
         for key, rows in groups.items()
     ]
-    truncated = len(ended) == MOST_RUNS or len(waiting) == MOST_COMING
-    truncated |= any(
-        sum(each.job_id is None for each in lane.coming) == MOST_BEYOND for lane in lanes
-    )
+    cut = [
+        lane.coming[-1].run_at
+        for lane in lanes
+        if sum(each.job_id is None for each in lane.coming) == MOST_BEYOND
+    ]
+    whole_until = min([cut_off, *cut])
+    truncated = len(ended) == MOST_RUNS or whole_until < end
     ordered = sorted(lanes, key=lambda lane: (not lane.is_schedule, lane.queue, lane.name))
-    return Timeline(start, now, end, tuple(ordered), stats(database).places, truncated)
+    places = stats(database).places
+    return Timeline(start, now, end, tuple(ordered), places, truncated, whole_until)
 
 
 def load_of(timeline: Timeline, step: timedelta) -> list[Load]:
@@ -144,7 +152,7 @@ def load_of(timeline: Timeline, step: timedelta) -> list[Load]:
 
     Where more are wanted than there are, work piles up, and what comes then waits for it.
     """
-    seconds, horizon = step.total_seconds(), (timeline.end - timeline.now).total_seconds()
+    seconds, horizon = step.total_seconds(), (timeline.whole_until - timeline.now).total_seconds()
     busy = [0.0] * max(math.ceil(horizon / seconds), 1)
     for lane in timeline.lanes:
         for begins, ends in _expected(lane, timeline.now):
@@ -177,7 +185,7 @@ def quiet_of(timeline: Timeline, count: int = 3) -> list[Quiet]:
     """The longest stretches without an expected run, of a minute at least."""
     spans = sorted(span for lane in timeline.lanes for span in _expected(lane, timeline.now))
     found, free_from = [], timeline.now
-    for begins, ends in (*spans, (timeline.end, timeline.end)):
+    for begins, ends in (*spans, (timeline.whole_until, timeline.whole_until)):
         if begins - free_from >= timedelta(minutes=1):
             found.append(Quiet(free_from, begins))
         free_from = max(free_from, ends)

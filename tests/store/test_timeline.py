@@ -12,6 +12,7 @@ from cronqueue.database import Database
 from cronqueue.operations import pause_queue
 from cronqueue.overview import Percentiles
 from cronqueue.settings import Settings
+from cronsched import planner, timeline
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
 from cronsched.pausing import pause
@@ -55,7 +56,7 @@ def a_lane(*coming: datetime, takes: float = 60.0, **values: object) -> Lane:
 
 
 def a_timeline(*lanes: Lane, places: int = 1) -> Timeline:
-    return Timeline(NOW - HOUR, NOW, NOW + HOUR, lanes, places, False)
+    return Timeline(NOW - HOUR, NOW, NOW + HOUR, lanes, places, False, NOW + HOUR)
 
 
 def test_runs_of_the_past_stand_in_the_lanes_of_their_schedules_and_tasks(
@@ -136,3 +137,15 @@ def test_the_longest_stretches_without_a_run_are_quiet() -> None:
     found = quiet_of(a_timeline(a_lane(at(600), at(630), at(1800), takes=60)))
     spans = [((each.start - NOW) / MINUTE, (each.end - NOW) / MINUTE) for each in found]
     assert spans == [(31, 60), (11.5, 30), (0, 10)]
+
+
+def test_what_is_too_much_is_not_taken_for_a_quiet_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "MOST_BEYOND", 3)
+    monkeypatch.setattr(planner, "MOST_AHEAD", 5)
+    declare(database, "* * * * *")
+    found = read_timeline(database, HOUR, 3 * HOUR)
+    assert found.truncated
+    assert found.now < found.whole_until < found.end
+    assert quiet_of(found) == []

@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 def boxes(*, runs: tuple[Run, ...] = (), coming: tuple[Coming, ...] = ()) -> tuple[Box, ...]:
     took = Percentiles(9, 60.0, 300.0, 300.0)
     lane = Lane("s", True, "default", "active", None, None, took, runs, coming)
-    timeline = Timeline(NOW - HOUR, NOW, NOW + HOUR, (lane,), 1, False)
+    timeline = Timeline(NOW - HOUR, NOW, NOW + HOUR, (lane,), 1, False, NOW + HOUR)
     (row,) = draw(timeline, load_of(timeline, timedelta(minutes=1)), "UTC").rows
     return row.boxes
 
@@ -54,7 +54,7 @@ def test_written_held_and_computed_jobs_are_never_one_bar() -> None:
 
 def test_a_change_of_the_clocks_is_labelled() -> None:
     now = NOW.replace(month=3, day=29, hour=0)
-    timeline = Timeline(now - HOUR, now, now + 2 * HOUR, (), 1, False)
+    timeline = Timeline(now - HOUR, now, now + 2 * HOUR, (), 1, False, now + 2 * HOUR)
     labels = [tick.label for tick in draw(timeline, [], "Europe/Berlin").ticks]
     assert "03:00 clocks change" in labels
     assert "02:00" not in labels

@@ -33,6 +33,8 @@ COMMANDS = {
         "doctor", "Whether database, clock, zones, versions and workers are as they should be"
     ),
     "audit": Lazy("audit", "Whether every promised occurrence has its verdict"),
+    "timeline": Lazy("timeline", "What ran and what will run, a line for each schedule"),
+    "forecast": Lazy("forecast", "Whether the workers can carry what comes"),
     "simulate": Lazy("simulate", "What the schedules will do to the workers"),
     "web": Lazy("web", "Dashboard and API"),
     "db": Lazy("db", "The schema: upgrade, current, check, sql, prune"),

@@ -1,0 +1,96 @@
+"""`sched timeline`: what ran and what will run, a line for each schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.exits import clean, say
+from cronsched.cli.output import print_json, print_table, show_time
+from cronsched.cli.parameters import DURATION
+
+if TYPE_CHECKING:
+    from cronsched.timeline import Lane, Timeline
+
+# Characters of a line, of which a quarter tells of the past.
+WIDTH = 64
+_LEGEND = "# ran   x failed   ~ skipped   > runs   o written   . expected   z held"
+# Where several fall on one character, the first of these shows.
+_STRENGTH = "x>#~oz."
+_MARKS = {"succeeded": "#", "failed": "x", "running": ">"}
+
+
+@click.command("timeline", cls=SchedCommand)
+@click.option(
+    "--for",
+    "ahead",
+    type=DURATION,
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="How far to look ahead; a third as far is looked back.",
+)
+@click.option("--queue", help="Of this queue alone.")
+@pass_state
+def command(state: State, ahead: timedelta, queue: str | None) -> None:
+    """What ran and what will run, rows that are written and times that are only expected."""
+    from cronsched.timeline import read_timeline
+
+    found = read_timeline(state.open(), ahead / 3, ahead)
+    lanes = [lane for lane in found.lanes if queue in (None, lane.queue)]
+    if state.as_json:
+        print_json({"from": found.start, "now": found.now, "to": found.end, "lanes": lanes})
+        return
+    if found.truncated:
+        say("it was too much: the oldest runs or the latest times are left out")
+    click.echo(f"{show_time(state, found.start)} to {show_time(state, found.end)}")
+    rows = [
+        (clean(lane.name), _drawn(lane, found), _next(state, lane), _took(lane)) for lane in lanes
+    ]
+    print_table(state, ("", _ruler(found), "NEXT", "TAKES"), rows)
+    click.echo(_LEGEND)
+
+
+def _ruler(timeline: Timeline) -> str:
+    place = _place(timeline, timeline.now)
+    return "-" * place + "|now" + "-" * (WIDTH - place - 4)
+
+
+def _drawn(lane: Lane, timeline: Timeline) -> str:
+    marks = [" "] * WIDTH
+    for at, mark in _events(lane):
+        if timeline.start <= at < timeline.end:
+            place = _place(timeline, at)
+            marks[place] = min(marks[place].strip() or mark, mark, key=_STRENGTH.index)
+    return "".join(marks)
+
+
+def _events(lane: Lane) -> Iterator[tuple[datetime, str]]:
+    for run in lane.runs:
+        yield run.started_at or run.due_at, _MARKS.get(run.state, "~")
+    for each in lane.coming:
+        written = "." if each.job_id is None else "o"
+        yield each.run_at, written if each.held_reason is None else "z"
+
+
+def _place(timeline: Timeline, at: datetime) -> int:
+    return int((at - timeline.start) / (timeline.end - timeline.start) * WIDTH)
+
+
+def _next(state: State, lane: Lane) -> str:
+    return show_time(state, lane.coming[0].run_at, brief=True) if lane.coming else "-"
+
+
+def _took(lane: Lane) -> str:
+    from cronqueue.durations import format_duration
+
+    if lane.took is None:
+        return "-"
+    return " to ".join(
+        format_duration(timedelta(seconds=round(each, 1)))
+        for each in (lane.took.p50, lane.took.p95)
+    )
