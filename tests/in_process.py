@@ -30,7 +30,7 @@ class InProcess(Executor):
 
     def __init__(self, database: Database, **settings: Any) -> None:
         chosen = dataclasses.replace(Settings(), **settings)
-        entries = chosen.concurrency + 2 * chosen.read_ahead
+        entries = chosen.concurrency + 3 * chosen.read_ahead
         self.board = Board.create(entries)
         self.board.renewed_at = boottime()
         self.said: list[tuple[Any, ...]] = []
@@ -69,7 +69,7 @@ class InProcess(Executor):
         while not look():
             assert time.monotonic() < deadline, "it never came"
             self.board.renewed_at = boottime()
-            self.hear("begun")  # so that a turn does not wait for long
+            self.hear("ended")  # so that a turn does not wait for long
             self.turn()
 
     def _read_pipe(self) -> None: ...

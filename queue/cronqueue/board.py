@@ -22,11 +22,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-_HEADER = struct.Struct("dd")
-_FLOAT = struct.Struct("d")
 _ENTRY = struct.Struct("qd24s")
-_ID = struct.Struct("q")
-_REST = struct.Struct("d24s")
+_TOKEN = struct.Struct("24s")
+# In words of eight bytes: where the header's two lie, and those of an entry.
+_WORD = 8
+_RENEWED_AT, _BEAT_AT, _ENTRIES = 0, 1, 2
+_ENTRY_WORDS = _ENTRY.size // _WORD
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class Board:
         self.path = path
         self.entries = entries
         with path.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), _HEADER.size + entries * _ENTRY.size)
+            self._memory = mmap.mmap(file.fileno(), (_ENTRIES + entries * _ENTRY_WORDS) * _WORD)
+        self._ids = memoryview(self._memory).cast("q")
+        self._times = memoryview(self._memory).cast("d")
 
     @classmethod
     def create(cls, entries: int) -> Board:
@@ -55,7 +58,7 @@ class Board:
         try:
             # Written, not only made long: on a full disk this fails here, and not at the first touch.
             with os.fdopen(number, "wb") as file:
-                file.write(bytes(_HEADER.size + entries * _ENTRY.size))
+                file.write(bytes((_ENTRIES + entries * _ENTRY_WORDS) * _WORD))
         except OSError:
             os.unlink(name)
             raise
@@ -68,50 +71,51 @@ class Board:
     @property
     def renewed_at(self) -> float:
         """When the leases were last renewed."""
-        value: float = _FLOAT.unpack_from(self._memory, 0)[0]
-        return value
+        return self._times[_RENEWED_AT]
 
     @renewed_at.setter
     def renewed_at(self, moment: float) -> None:
-        _FLOAT.pack_into(self._memory, 0, moment)
+        self._times[_RENEWED_AT] = moment
 
     @property
     def beat_at(self) -> float:
         """When the executor's loop last turned."""
-        value: float = _FLOAT.unpack_from(self._memory, _FLOAT.size)[0]
-        return value
+        return self._times[_BEAT_AT]
 
     @beat_at.setter
     def beat_at(self, moment: float) -> None:
-        _FLOAT.pack_into(self._memory, _FLOAT.size, moment)
+        self._times[_BEAT_AT] = moment
 
     def begin(self, entry: int, job_id: int, lock_token: str, hard_deadline: float | None) -> None:
         """The body begins now. The id goes last: an entry counts by it."""
-        offset = _HEADER.size + entry * _ENTRY.size
-        rest = hard_deadline or 0.0, lock_token.encode()
-        _REST.pack_into(self._memory, offset + _ID.size, *rest)
-        _ID.pack_into(self._memory, offset, job_id)
+        place = _ENTRIES + entry * _ENTRY_WORDS
+        if hard_deadline is not None:
+            self._times[place + 1] = hard_deadline
+        _TOKEN.pack_into(self._memory, (place + 2) * _WORD, lock_token.encode())
+        self._ids[place] = job_id
 
     def end_body(self, entry: int) -> None:
         """The body is over; its attempt counts until the finish is known."""
-        _FLOAT.pack_into(self._memory, _HEADER.size + entry * _ENTRY.size + _ID.size, 0.0)
+        self._times[_ENTRIES + entry * _ENTRY_WORDS + 1] = 0.0
 
     def clear(self, entry: int) -> None:
         """The job is finished, or lost: whatever happens now does not concern it."""
-        _ENTRY.pack_into(self._memory, _HEADER.size + entry * _ENTRY.size, 0, 0.0, b"")
+        place = (_ENTRIES + entry * _ENTRY_WORDS) * _WORD
+        _ENTRY.pack_into(self._memory, place, 0, 0.0, b"")
 
     def begun(self) -> list[Begun]:
         """The jobs whose bodies began and that are not finished."""
         found = []
-        for entry in range(self.entries):
-            job_id, deadline, token = _ENTRY.unpack_from(
-                self._memory, _HEADER.size + entry * _ENTRY.size
-            )
+        ids = self._ids[_ENTRIES::_ENTRY_WORDS].tolist()
+        for entry in (entry for entry, job_id in enumerate(ids) if job_id):
+            place = (_ENTRIES + entry * _ENTRY_WORDS) * _WORD
+            job_id, deadline, token = _ENTRY.unpack_from(self._memory, place)
             if job_id:
-                found.append(
-                    Begun(entry, job_id, deadline, token.rstrip(b"\0").decode("ascii", "replace"))
-                )
+                lock_token = token.rstrip(b"\0").decode("ascii", "replace")
+                found.append(Begun(entry, job_id, deadline, lock_token))
         return found
 
     def close(self) -> None:
+        self._ids.release()
+        self._times.release()
         self._memory.close()

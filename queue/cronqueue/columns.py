@@ -95,7 +95,7 @@ def to_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def from_text(text: str) -> datetime:
+def from_text(text: Any) -> datetime:
     """A moment from SQLite's text; EARLIEST where somebody wrote none, such as the 31st of February.
 
     An error here would be one of the statement, and take all other rows with it.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -73,7 +74,7 @@ class RunningJob:
 
     @property
     def run_at(self) -> datetime:
-        return self._claimed.run_at
+        return self._claimed.run_at.astimezone(UTC)
 
     @property
     def schedule(self) -> str | None:
@@ -81,7 +82,8 @@ class RunningJob:
 
     @property
     def planned_for(self) -> datetime | None:
-        return self._claimed.planned_for
+        moment = self._claimed.planned_for
+        return None if moment is None else moment.astimezone(UTC)
 
     @property
     def key(self) -> str | None:
@@ -146,17 +148,24 @@ class RunningJob:
         return f"<RunningJob {self.id} {self.task} attempt {self.attempt}>"
 
 
+class Runs(Protocol):
+    """Whatever runs a job, and can tell of it."""
+
+    @property
+    def job(self) -> RunningJob: ...
+
+
 def current_job() -> RunningJob:
     """The job that this code runs for; raises NoCurrentJob outside of one."""
-    running = _current.get()
-    if running is None:
+    runs = _current.get()
+    if runs is None:
         raise NoCurrentJob("no job runs here: current_job() works inside a task that a worker runs")
-    return running
+    return runs.job
 
 
-def enter(running: RunningJob) -> None:
-    """Make this the current job of the thread or asyncio task."""
-    _current.set(running)
+def enter(runs: Runs) -> None:
+    """Make its job the current one of the thread or asyncio task."""
+    _current.set(runs)
 
 
 def leave() -> None:
@@ -164,9 +173,9 @@ def leave() -> None:
     _current.set(None)
 
 
-def stand_in(task: str, database: Database, now: datetime) -> RunningJob:
+def stand_in(task: str, database: Database, now: datetime) -> Runs:
     """What `current_job()` shows where a task runs without a job: number 0, first and only attempt."""
-    return RunningJob(
+    job = RunningJob(
         Claimed(
             id=0,
             task=task,
@@ -189,9 +198,15 @@ def stand_in(task: str, database: Database, now: datetime) -> RunningJob:
         ),
         database,
     )
+    return _StandIn(job)
 
 
-_current: ContextVar[RunningJob | None] = ContextVar("cronqueue_current_job", default=None)
+@dataclass(frozen=True)
+class _StandIn:
+    job: RunningJob
+
+
+_current: ContextVar[Runs | None] = ContextVar("cronqueue_current_job", default=None)
 
 _PREVIOUS_SUCCESS = text(
     "SELECT planned_for FROM sched_ledger WHERE schedule = :schedule AND planned_for < :before"

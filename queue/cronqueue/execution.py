@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, NamedTuple
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cronqueue import configuration, context
 from cronqueue.claim import Claimed
@@ -27,9 +27,11 @@ from cronqueue.database import Database
 from cronqueue.durations import format_duration, parse_duration
 from cronqueue.errors import Discard, EncodingError, JobInterrupted, JobTimeout, Retry, Snooze
 from cronqueue.finish import Finished, Retention
-from cronqueue.hooks import announce, run_hooks
-from cronqueue.registry import HARD_TIMEOUT_GRACE, Task, find_task, get_task
+from cronqueue.hooks import announce, any_hooks, has_hooks, run_hooks
+from cronqueue.registry import HARD_TIMEOUT_GRACE, find_task, get_task
 from cronqueue.retry import (
+    NOTHING,
+    SUCCEEDED,
     Discarded,
     Failed,
     Interrupted,
@@ -44,10 +46,26 @@ from cronqueue.retry import (
 from cronqueue.serialization import decode_call, encode_value
 from cronqueue.tracebacks import describe_exception, sanitize
 
+if TYPE_CHECKING:
+    from cronqueue.jobsession import JobSession
+
 log = logging.getLogger("cronqueue.jobs")
 
 # Characters of an error in the log; the job keeps more of it.
 _LONGEST_LOGGED = 500
+
+# Asking the kernel once per job is dearer than all the rest that is told of a body.
+_this_process = os.getpid()
+
+
+def _remember_process() -> None:
+    global _this_process
+    _this_process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_remember_process)
+
+_making = threading.Lock()
 
 _LOST = "the job was lost to another worker; what it wrote was rolled back"
 
@@ -59,6 +77,8 @@ class Surroundings:
     database: Database
     worker: str
     retention: Retention
+    #: Told when a job takes on a time limit of its own while it runs: seconds until its process ends.
+    on_limit: Callable[[Execution, float], None] = lambda execution, seconds: None
     process: int = field(default_factory=os.getpid)
 
 
@@ -119,24 +139,61 @@ class Interruption:
 
 
 class Execution:
-    """One attempt at one job."""
+    """One attempt at one job.
 
-    def __init__(self, claimed: Claimed, surroundings: Surroundings) -> None:
+    A queue's speed is made of what happens here for a job that does nothing, so that is: one object with
+    slots, and nothing else before somebody asks for it.
+    """
+
+    __slots__ = (
+        "_exception",
+        "_job",
+        "_result",
+        "_started",
+        "_surroundings",
+        "claimed",
+        "entry",
+        "interruption",
+        "sent_at",
+        "soft_deadline",
+        "task",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        claimed: Claimed,
+        surroundings: Surroundings,
+        *,
+        entry: int = -1,
+        sent_at: float = 0.0,
+    ) -> None:
         self.claimed = claimed
-        self.task = find_task(claimed.task)
+        #: Its line of the board, and when the claim was sent (`clock.boottime`).
+        self.entry, self.sent_at = entry, sent_at
+        self.task = task = find_task(claimed.task)
         self.interruption = Interruption()
-        self.timeout = claimed.timeout or _seconds(self.task)
+        self.timeout = claimed.timeout or (None if task is None else task.timeout_seconds)
         self.soft_deadline: float | None = None
-        deadline = None
-        if self.timeout is not None:
-            deadline = claimed.locked_at + timedelta(seconds=self.timeout)
-        self.job = context.RunningJob(claimed, surroundings.database, deadline, self._limit)
         self._surroundings = surroundings
-        #: Told when the job takes on a time limit of its own while it runs.
-        self.on_limit: Callable[[float], None] = lambda seconds: None
-        self._started = time.monotonic()
+        self._job: context.RunningJob | None = None
+        self._started = 0.0
         self._result: Any = None
         self._exception: BaseException | None = None
+
+    @property
+    def job(self) -> context.RunningJob:
+        """What the body sees of its job, made when somebody asks for it."""
+        if self._job is None:
+            with _making:
+                self._job = self._job or self._make_job()
+        return self._job
+
+    def _make_job(self) -> context.RunningJob:
+        deadline = None
+        if self.timeout is not None:
+            deadline = self.claimed.locked_at.astimezone(UTC) + timedelta(seconds=self.timeout)
+        return context.RunningJob(self.claimed, self._surroundings.database, deadline, self._limit)
 
     def begin(self) -> None:
         """The body begins now."""
@@ -155,7 +212,7 @@ class Execution:
 
     def run(self) -> Executed:
         """Run a plain function in this thread."""
-        context.enter(self.job)
+        context.enter(self)
         try:
             self.interruption.open_thread()
             try:
@@ -171,12 +228,12 @@ class Execution:
 
     async def run_async(self) -> Executed:
         """Run an `async def` in this event loop."""
-        context.enter(self.job)
+        context.enter(self)
         try:
             self.interruption.open_task()
             try:
                 args, kwargs = self._prepare()
-                self._result = await get_task(self.claimed.task).fn(*args, **kwargs)
+                self._result = await (self.task or get_task(self.claimed.task)).fn(*args, **kwargs)
                 outcome: Outcome = Succeeded(_encoded(self._result))
             finally:
                 self.interruption.close()
@@ -184,13 +241,13 @@ class Execution:
             self._end_forked_child(error)
             outcome = self._raised(error)
         self._end_forked_child(None)
-        if self.job.opened_session is None:
+        if self._opened_session is None:
             return self._conclude(outcome)
         return await asyncio.to_thread(self._conclude, outcome)
 
     def _end_forked_child(self, error: BaseException | None) -> None:
         """A child that the body forked comes out of it, too; but the job is its parent's."""
-        if os.getpid() == self._surroundings.process:
+        if self._surroundings.process == _this_process:
             return
         with suppress(Exception):
             sys.stdout.flush()
@@ -199,17 +256,18 @@ class Execution:
 
     def _body(self) -> Outcome:
         args, kwargs = self._prepare()
-        self._result = get_task(self.claimed.task).fn(*args, **kwargs)
-        return Succeeded(_encoded(self._result))
+        self._result = (self.task or get_task(self.claimed.task)).fn(*args, **kwargs)
+        return NOTHING if self._result is None else Succeeded(_encoded(self._result))
 
     def _prepare(self) -> tuple[list[Any], dict[str, Any]]:
         args, kwargs = decode_call(self.claimed.args_json)
-        run_hooks("before", self.claimed.task, self.job)
+        if has_hooks("before", self.claimed.task):
+            run_hooks("before", self.claimed.task, self.job)
         return args, kwargs
 
     def _limit(self, seconds: float) -> None:
         self.soft_deadline = time.monotonic() + seconds
-        self.on_limit(seconds + HARD_TIMEOUT_GRACE.total_seconds())
+        self._surroundings.on_limit(self, seconds + HARD_TIMEOUT_GRACE.total_seconds())
 
     def _raised(self, error: BaseException) -> Outcome:
         """What an exception out of the body means."""
@@ -220,18 +278,26 @@ class Execution:
             self._exception = fault
             return Failed(describe_exception(fault))
 
-    def _conclude(self, outcome: Outcome) -> Executed:
-        if isinstance(outcome, Succeeded) and self.job.opened_session is not None:
-            outcome, written = self._commit_session(outcome)
-            if written:
-                return self._announced(outcome, self._finished(self._decide(outcome)), written=True)
-        elif self.job.opened_session is not None:
-            _quietly(self.job.opened_session.abandon)
-        return self._announced(outcome, self._finished(self._decide(outcome)), written=False)
+    @property
+    def _opened_session(self) -> JobSession | None:
+        return None if self._job is None else self._job.opened_session
 
-    def _commit_session(self, outcome: Succeeded) -> tuple[Outcome, bool]:
-        session = self.job.opened_session
-        assert session is not None
+    def _conclude(self, outcome: Outcome) -> Executed:
+        written = False
+        if (session := self._opened_session) is not None:
+            if isinstance(outcome, Succeeded):
+                outcome, written = self._commit_session(session, outcome)
+            else:
+                _quietly(session.abandon)
+        finished = self._finished(self._decide(outcome))
+        if any_hooks():
+            self._announce(outcome, finished.verdict)
+        context.leave()
+        if finished.verdict is not SUCCEEDED or log.isEnabledFor(logging.INFO):
+            _log_end(self.claimed, finished)
+        return Executed(finished, written)
+
+    def _commit_session(self, session: JobSession, outcome: Succeeded) -> tuple[Outcome, bool]:
         try:
             if session.finish(self._finished(self._decide(outcome)), self._surroundings.retention):
                 return outcome, True
@@ -272,29 +338,26 @@ class Execution:
             )
 
     def _finished(self, verdict: Verdict) -> Finished:
-        seconds = time.monotonic() - self._started
+        claimed = self.claimed
         return Finished(
-            self.claimed.id,
-            self.claimed.lock_token,
-            self.claimed.attempt,
+            claimed.id,
+            claimed.lock_token,
+            claimed.attempt,
             verdict,
             self._surroundings.worker,
-            seconds,
+            time.monotonic() - self._started,
         )
 
-    def _announced(self, outcome: Outcome, finished: Finished, *, written: bool) -> Executed:
-        """Tell the hooks and the log; the verdict stands already."""
+    def _announce(self, outcome: Outcome, verdict: Verdict) -> None:
+        """Tell the hooks; the verdict stands already."""
         task = self.claimed.task
         if isinstance(outcome, Succeeded):
             announce("success", task, self.job, self._result)
         elif not isinstance(outcome, Snoozed):
             announce("error", task, self.job, self._exception)
-            if finished.verdict.state == "failed":
+            if verdict.state == "failed":
                 announce("failure", task, self.job, self._exception)
         announce("after", task, self.job)
-        context.leave()
-        _log_end(self.claimed, finished)
-        return Executed(finished, written)
 
 
 def _outcome_of(error: BaseException, fired: type[BaseException] | None) -> Outcome:
@@ -329,10 +392,6 @@ def _encoded(result: Any) -> str | None:
         return encode_value(result, "result")
     except EncodingError as error:
         raise _ResultRefused(str(error)) from None
-
-
-def _seconds(task: Task[Any, Any] | None) -> float | None:
-    return None if task is None or task.timeout is None else task.timeout.total_seconds()
 
 
 def _raise_in_thread(thread: int, exception: type[BaseException] | None) -> None:

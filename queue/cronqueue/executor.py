@@ -11,6 +11,7 @@ when there is work, and ends it when it must be ended.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -29,17 +30,18 @@ from cronqueue.claim import Claimant, new_token
 from cronqueue.clock import boottime
 from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database, is_outage
-from cronqueue.errors import ClockLeapt, JobInterrupted, JobTimeout, OutcomeUnknown
+from cronqueue.errors import ClockLeapt, JobInterrupted, OutcomeUnknown
 from cronqueue.exchange import Order, Reply, Request, exchange
-from cronqueue.execution import Executed, Execution, Surroundings
+from cronqueue.execution import Execution, Surroundings
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.finish import Finished, Retention
 from cronqueue.gatewatch import FAILURE_PAUSE, GateWatch
-from cronqueue.holdings import Hold, Holdings
+from cronqueue.holdings import Holdings
 from cronqueue.hooks import announce
 from cronqueue.imports import import_folder, import_modules, source_files
+from cronqueue.interrupts import Interrupts
 from cronqueue.outage import Outage
-from cronqueue.pool import Placed, Pool
+from cronqueue.pool import Pool
 from cronqueue.processes import end_with_parent, ignore_signals, log_to
 from cronqueue.registry import RetryPolicy, all_tasks, find_task
 from cronqueue.retry import Interrupted, decide
@@ -96,15 +98,17 @@ class Executor:
         self._retention = Retention(
             settings.keep_finished == timedelta(0), settings.destroy_failed_jobs
         )
-        self._surroundings = Surroundings(database, spec.name, self._retention)
         self._holdings = Holdings(settings.concurrency, settings.read_ahead, spec.board_entries)
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._pool = Pool(
             settings.concurrency,
             board,
             may_begin=self._may_begin,
-            begun=lambda placed: self._inbox.put(("begun",)),
-            ended=lambda placed, executed: self._inbox.put((placed, executed)),
+            begun=lambda execution: self._inbox.put(("limited", execution)),
+            ended=lambda: self._inbox.put(("ended",)),
+        )
+        self._surroundings = Surroundings(
+            database, spec.name, self._retention, on_limit=self._pool.limit
         )
         self._tasks: tuple[str, ...] = ()
         self._search = Search()
@@ -112,7 +116,7 @@ class Executor:
         self._told_idle = False
         self._draining = False
         self._abort_at: float | None = None
-        self._interrupt_at: dict[Hold, float] = {}
+        self._interrupts = Interrupts()
         self._unknown_tokens: dict[str, float] = {}
         self._unknown_at = float("-inf")
         self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
@@ -137,7 +141,7 @@ class Executor:
         """Wait until there is something to do, and do it."""
         self._take_messages()
         now = self._board.beat_at = time.monotonic()
-        self._interrupt_overdue(now)
+        self._interrupts.fire_due(now)
         self._feed_pool(now)
         if now >= self._talk_at:
             self._exchange(now)
@@ -156,6 +160,7 @@ class Executor:
         for fault in faults:
             log.error("%s; its tasks are unknown to this worker, their jobs are held", fault)
         self._tasks = tuple(sorted(all_tasks()))
+        gc.freeze()  # what is loaded stays: looking for garbage in it took a quarter of the time
         self._send("ready", self._tasks, tuple(files))
 
     # Step 2: the loop.
@@ -178,16 +183,11 @@ class Executor:
 
     def _longest_wait(self) -> float:
         now = time.monotonic()
-        times = [now + LONGEST_TURN, *self._interrupt_at.values()]
+        times = [now + LONGEST_TURN, self._interrupts.next_at()]
         if self._holdings.waiting:
             times.append(max(self._holdings.oldest_claim() + LONGEST_UNSTARTED, self._talk_at))
         if (first := self._pool.first_offered()) is not None:
             times.append(now - self._holdings.age(first, now) + LONGEST_UNSTARTED)
-        times += [
-            p.execution.soft_deadline
-            for p in self._holdings.running.values()
-            if p.execution.soft_deadline
-        ]
         if self._abort_at is not None:
             times.append(self._abort_at if now < self._abort_at else self._abort_at + ABORT_GRACE)
         if self._has_something_to_say(now):
@@ -202,10 +202,11 @@ class Executor:
 
     def _handle(self, item: Any) -> None:
         match item:
-            case (Placed() as placed, Executed() as executed):
-                self._end(placed, executed)
-            case ("begun",):
-                pass  # its time limit is seen by looking at what runs
+            case ("ended",):
+                self._take_ended()
+            case ("limited", execution):
+                if execution in self._holdings.running:  # its end may have come first
+                    self._interrupts.limit(execution)
             case ("wake",):
                 self._search, self._told_idle = self._search.woken(), False
             case ("held", held):
@@ -217,30 +218,26 @@ class Executor:
             case ("abort",):
                 self._draining = True
                 self._abort_at = time.monotonic() + ABORT_GRACE
-                self._interrupt(self._holdings.running, JobInterrupted)
+                self._interrupt(self._holdings.running)
 
-    def _end(self, placed: Placed, executed: Executed) -> None:
-        self._interrupt_at.pop((executed.finished.lock_token, executed.finished.job_id), None)
-        self._ended += 1
-        if placed.execution.claimed.guard is not None:
-            self._gate.ended.add(placed.execution.claimed.guard)
-        self._holdings.end(executed.finished)
-        # It may have enqueued something, be due again itself, or have been in the way of another.
+    def _take_ended(self) -> None:
+        ended = self._pool.take_ended()
+        if not ended:
+            return
+        self._ended += len(ended)
+        self._interrupts.forget(execution for execution, _ in ended)
+        for execution, executed in ended:
+            if execution.claimed.guard is not None:
+                self._gate.ended.add(execution.claimed.guard)
+            if self._holdings.end(execution, executed.finished) and executed.written:
+                self._clear(self._holdings.settle([execution]))
+        # They may have enqueued something, be due again themselves, or have been in the way of another.
         if self._search.claim_at == NEVER and (self._spec.burst or not self._holdings.unfinished()):
             self._search = self._search.woken()
-        if executed.written:
-            for entry in self._holdings.settle([executed.finished], ()):
-                self._board.clear(entry)
 
-    def _interrupt_overdue(self, now: float) -> None:
-        for hold, placed in self._holdings.running.items():
-            deadline = placed.execution.soft_deadline
-            if deadline is not None and now >= deadline:
-                placed.execution.soft_deadline = None
-                placed.execution.interruption.fire(JobTimeout)
-            elif now >= self._interrupt_at.get(hold, float("inf")):
-                del self._interrupt_at[hold]
-                placed.execution.interruption.fire(JobInterrupted)
+    def _clear(self, entries: list[int]) -> None:
+        for entry in entries:
+            self._board.clear(entry)
 
     def _feed_pool(self, now: float) -> None:
         """Offer what waits, the best first."""
@@ -253,28 +250,32 @@ class Executor:
                 self._holdings.give_back()
         if self._draining or not self._leases_are_fresh():
             return
-        offered = []
-        while (claimed := self._holdings.next_to_offer()) is not None:
-            entry = self._holdings.take_entry(claimed)
-            sent_at = self._holdings.sent_at(claimed)
-            placed = Placed(Execution(claimed, self._surroundings), entry, sent_at)
-            self._holdings.place(placed)
-            offered.append(placed)
-        self._pool.offer(offered)
+        executions = [
+            Execution(
+                claimed,
+                self._surroundings,
+                entry=self._holdings.take_entry(),
+                sent_at=self._holdings.sent_at(claimed),
+            )
+            for claimed in self._holdings.next_to_offer()
+        ]
+        self._holdings.place(executions)
+        self._pool.offer(executions)
 
     def _withdraw(self) -> None:
         """What the pool has not begun waits again."""
-        for placed in self._pool.withdraw():
-            self._interrupt_at.pop(self._holdings.take_back(placed), None)
+        withdrawn = self._pool.withdraw()
+        self._interrupts.forget(withdrawn)
+        self._holdings.take_back(withdrawn)
 
-    def _may_begin(self, placed: Placed) -> bool:
+    def _may_begin(self, execution: Execution) -> bool:
         """Whether this body may begin. Asked in every thread of the pool.
 
         Its claim must be young whatever was renewed meanwhile: an old one was slept through, and may
         have gone to others.
         """
-        return (
-            not self._draining and self._leases_are_fresh() and self._is_trusted(placed.claimed_at)
+        return not self._draining and self._is_trusted(
+            min(self._board.renewed_at, execution.sent_at)
         )
 
     def _leases_are_fresh(self) -> bool:
@@ -324,7 +325,7 @@ class Executor:
                 self._alone_at = now + ALONE_PAUSE
             self._holdings.give_back()
         request = Request(
-            tuple(self._holdings.finished),
+            tuple(self._holdings.finished.values()),
             tuple(self._holdings.going_back.items()),
             self._order(now),
             frozenset(self._gate.ended),
@@ -363,8 +364,8 @@ class Executor:
         if request.releases or any(each.verdict.state == "queued" for each in request.finished):
             wakeup.notify(self._database)  # they may be due sooner than anybody would look
         self._outcome_was_unknown = False
-        for entry in self._holdings.settle(request.finished, request.releases):
-            self._board.clear(entry)
+        # None has ended meanwhile, as far as we know: that is told between two exchanges.
+        self._clear(self._holdings.settle([*self._holdings.finished], request.releases))
         self._gate.handed_in(request.guards, reply.freed)
         if request.order is not None:
             self._take_in(request.order, reply, claimed_at, sent_at)
@@ -439,20 +440,20 @@ class Executor:
         lost_waiting, lost_running = self._holdings.compare(held)
         if lost_waiting:
             log.warning("%s lost before the start", _jobs([job_id for _, job_id in lost_waiting]))
-        for hold in lost_running:
-            self._holdings.running[hold].execution.job.cancelled = True
-        self._interrupt(lost_running, JobInterrupted)
+        for execution in lost_running:
+            execution.job.cancelled = True
+        self._interrupt(lost_running)
 
     def _cancel(self, ids: Iterable[int]) -> None:
         cancelled = set(ids)
-        for hold, placed in self._holdings.running.items():
-            if placed.execution.claimed.id in cancelled and not placed.execution.job.cancelled:
-                placed.execution.job.cancelled = True
-                self._interrupt_at[hold] = time.monotonic() + CANCEL_GRACE
+        for execution in self._holdings.running:
+            if execution.claimed.id in cancelled and not execution.job.cancelled:
+                execution.job.cancelled = True
+                self._interrupts.ask(execution, time.monotonic() + CANCEL_GRACE)
 
-    def _interrupt(self, holds: Iterable[Hold], exception: type[JobInterrupted]) -> None:
-        for hold in list(holds):
-            self._holdings.running[hold].execution.interruption.fire(exception)
+    def _interrupt(self, executions: Iterable[Execution]) -> None:
+        for execution in executions:
+            execution.interruption.fire(JobInterrupted)
 
     def _tell_supervisor(self) -> None:
         idle = time.monotonic() < self._search.claim_at and not self._draining
@@ -481,9 +482,9 @@ class Executor:
 
     def _leave_behind(self) -> None:
         """Write the end of what could not be interrupted; its thread ends with the process."""
-        self._interrupt_at.clear()
-        for placed in list(self._holdings.running.values()):
-            claimed = placed.execution.claimed
+        self._interrupts.forget_all()
+        for execution in list(self._holdings.running):
+            claimed = execution.claimed
             verdict = decide(
                 Interrupted("the worker was stopped while the job ran"),
                 attempt=claimed.attempt,
@@ -492,9 +493,10 @@ class Executor:
                 backoff=None,
                 jitter=0.0,
             )
-            self._holdings.end(
-                Finished(claimed.id, claimed.lock_token, claimed.attempt, verdict, self._spec.name)
+            finished = Finished(
+                claimed.id, claimed.lock_token, claimed.attempt, verdict, self._spec.name
             )
+            self._holdings.end(execution, finished)
 
 
 def _jobs(ids: list[int]) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from cronqueue.claim import Claimed
+from cronqueue.execution import Execution
 from cronqueue.finish import Finished
-from cronqueue.pool import Placed
 
 # A claim that lives longer than this is told to the supervisor, well before its first renewal is due.
 TELL_AFTER = 0.25
@@ -27,15 +27,15 @@ class Holdings:
 
     def __init__(self, places: int, read_ahead: int, entries: int) -> None:
         self.waiting: list[Claimed] = []
-        self.running: dict[Hold, Placed] = {}
-        self.finished: list[Finished] = []
+        #: What is with the pool, begun or not.
+        self.running: set[Execution] = set()
+        self.finished: dict[Execution, Finished] = {}
         #: Unstarted ids that are to be released, by their token.
         self.going_back: dict[str, list[int]] = {}
         self._places = places
         self._read_ahead = read_ahead
         self._prefetch = 0
         self._free_entries = list(range(entries))
-        self._entry_of: dict[Hold, int] = {}
         self._held: dict[str, set[int]] = {}
         self._claimed_at: dict[str, float] = {}
         self._sent_at: dict[str, float] = {}
@@ -65,12 +65,14 @@ class Holdings:
     def room(self, offered: int) -> int:
         """How many jobs to claim now: the free places, and a buffer while jobs are short.
 
-        `offered` jobs are with the pool already, but have not begun.
+        `offered` jobs are with the pool already, but have not begun. A claim fills half of the buffer: the
+        other half keeps the pool busy meanwhile, and the database is busy while that one is taken in.
         """
         if len(self.waiting) + offered > self._prefetch // 2 or self._is_reserved():
             return 0
         wanted = self.free_places() + self._prefetch
-        return max(min(wanted, self._read_ahead, len(self._free_entries) - len(self.waiting)), 0)
+        most = max(self._prefetch // 2, self._places)
+        return max(min(wanted, most, len(self._free_entries) - len(self.waiting)), 0)
 
     def adapt(self, now: float) -> None:
         """Before a claim: a buffer that would be used up in a moment doubles, one that lasts shrinks.
@@ -82,7 +84,7 @@ class Holdings:
             return
         lasts = elapsed * max(self._prefetch, self._places) / ended
         if lasts < SHORT_BUFFER:
-            self._prefetch = min(max(self._prefetch * 2, self._places), self._read_ahead)
+            self._prefetch = min(max(self._prefetch * 2, self._places), 2 * self._read_ahead)
         elif lasts > 4 * SHORT_BUFFER:
             self._prefetch //= 2
         self._adapted_at, self._ended_since = now, 0
@@ -104,59 +106,50 @@ class Holdings:
         self._sent_at[lock_token] = sent_at
         self._waiting_of[lock_token] = len(claimed)
         self._alone.update((lock_token, job.id) for job in claimed if job.run_alone)
-        self.waiting += claimed
-        self.waiting.sort(key=_rank)
+        self.waiting = sorted([*self.waiting, *claimed], key=_rank) if self.waiting else [*claimed]
 
-    def is_better(self, placed: Placed) -> bool:
+    def is_better(self, offered: Execution) -> bool:
         """Whether a waiting job must run before this one."""
-        return bool(self.waiting) and self.waiting[0].priority > placed.execution.claimed.priority
+        return bool(self.waiting) and self.waiting[0].priority > offered.claimed.priority
 
     def sent_at(self, job: Claimed) -> float:
         """When its claim was sent, of `clock.boottime`."""
         return self._sent_at[job.lock_token]
 
-    def age(self, placed: Placed, now: float) -> float:
+    def age(self, execution: Execution, now: float) -> float:
         """Seconds since it was claimed."""
-        return now - self._claimed_at.get(placed.execution.claimed.lock_token, now)
+        return now - self._claimed_at.get(execution.claimed.lock_token, now)
 
     def oldest_claim(self) -> float:
         """When the longest-waiting unstarted job was claimed."""
         return min(self._claimed_at[lock_token] for lock_token in self._waiting_of)
 
-    def next_to_offer(self) -> Claimed | None:
-        """The job to be offered to the pool now: as many as run, and the buffer behind them."""
-        if not self.waiting or self._runs_alone():
-            return None
-        if len(self.running) >= self._places + self._prefetch:
-            return None
-        if self.waiting[0].run_alone and self.running:
-            return None
-        job = self.waiting.pop(0)
-        self._waiting_of[job.lock_token] -= 1
-        if not self._waiting_of[job.lock_token]:
-            del self._waiting_of[job.lock_token]
-        return job
+    def next_to_offer(self) -> list[Claimed]:
+        """The jobs to be offered to the pool now, best first: as many as run, and the buffer behind them."""
+        room = self._places + self._prefetch - len(self.running)
+        if self._alone:
+            room = min(room, self._room_beside_alone())
+        if room <= 0 or not self.waiting:
+            return []
+        jobs, self.waiting = self.waiting[:room], self.waiting[room:]
+        self._wait_less(jobs)
+        return jobs
 
-    def take_back(self, placed: Placed) -> Hold:
-        """The pool has not begun it: it waits again."""
-        job = placed.execution.claimed
-        hold = job.lock_token, job.id
-        del self.running[hold]
-        self._free_entries.append(self._entry_of.pop(hold))
-        self._waiting_of[job.lock_token] += 1
-        self.waiting.append(job)
-        self.waiting.sort(key=_rank)
-        return hold
+    def take_back(self, executions: Sequence[Execution]) -> None:
+        """The pool has not begun them: they wait again."""
+        self.running.difference_update(executions)
+        self._free_entries += [execution.entry for execution in executions]
+        jobs = [execution.claimed for execution in executions]
+        self._waiting_of.update(job.lock_token for job in jobs)
+        self.waiting = sorted(self.waiting + jobs, key=_rank)
 
-    def take_entry(self, job: Claimed) -> int:
-        """A line of the board for this job."""
-        entry = self._entry_of[job.lock_token, job.id] = self._free_entries.pop()
-        return entry
+    def take_entry(self) -> int:
+        """A free line of the board."""
+        return self._free_entries.pop()
 
-    def place(self, placed: Placed) -> None:
-        """It is offered to the pool."""
-        claimed = placed.execution.claimed
-        self.running[claimed.lock_token, claimed.id] = placed
+    def place(self, executions: Iterable[Execution]) -> None:
+        """They are offered to the pool."""
+        self.running.update(executions)
 
     def read_nothing_ahead(self) -> None:
         """No buffer until jobs turn out to be short."""
@@ -170,27 +163,29 @@ class Holdings:
         self._waiting_of.clear()
         self.read_nothing_ahead()
 
-    def end(self, finished: Finished) -> None:
-        """A body has ended; its verdict is to be handed in."""
+    def end(self, execution: Execution, finished: Finished) -> bool:
+        """A body has ended, and its verdict is to be handed in; False if we gave it up before."""
         self._ended_since += 1
-        if self.running.pop((finished.lock_token, finished.job_id), None) is not None:
-            self.finished.append(finished)
+        if execution not in self.running:
+            return False
+        self.running.remove(execution)
+        self.finished[execution] = finished
+        return True
 
     def settle(
-        self, finished: Sequence[Finished], releases: Iterable[tuple[str, Sequence[int] | None]]
+        self,
+        executions: Sequence[Execution],
+        releases: Iterable[tuple[str, Sequence[int] | None]] = (),
     ) -> list[int]:
         """The database has been told of these; returns the lines of the board that are free again."""
-        handed_in = {(each.lock_token, each.job_id) for each in finished}
-        self.finished = [
-            each for each in self.finished if (each.lock_token, each.job_id) not in handed_in
-        ]
-        for each in finished:
-            self._drop(each.lock_token, each.job_id)
+        for execution in executions:
+            self.finished.pop(execution, None)
+            self._drop(execution.claimed.lock_token, execution.claimed.id)
         for lock_token, ids in releases:
             for job_id in ids or ():
                 self._drop(lock_token, job_id)
             self.going_back.pop(lock_token, None)
-        entries = [self._entry_of.pop(hold) for hold in handed_in if hold in self._entry_of]
+        entries = [execution.entry for execution in executions]
         self._free_entries += entries
         return entries
 
@@ -213,7 +208,7 @@ class Holdings:
         dropped, self._dropped = self._dropped, []
         return held, dropped
 
-    def compare(self, held: Mapping[str, frozenset[int]]) -> tuple[list[Hold], list[Hold]]:
+    def compare(self, held: Mapping[str, frozenset[int]]) -> tuple[list[Hold], list[Execution]]:
         """What the database says that we hold: returns the waiting and the running jobs that we lost.
 
         What it says is ours twice in a row although nobody here knows of it goes back.
@@ -238,10 +233,14 @@ class Holdings:
         for token, job_id in self._suspects & orphans:
             self.going_back.setdefault(token, []).append(job_id)
         self._suspects = orphans
-        return waiting, [hold for hold in lost if hold in self.running]
+        running = [
+            each for each in self.running if (each.claimed.lock_token, each.claimed.id) in lost
+        ]
+        return waiting, running
 
     def _drop(self, lock_token: str, job_id: int) -> None:
-        self._alone.discard((lock_token, job_id))
+        if self._alone:
+            self._alone.discard((lock_token, job_id))
         ids = self._held.get(lock_token)
         if ids is None:
             return
@@ -252,8 +251,19 @@ class Holdings:
                 self._told.discard(lock_token)
                 self._dropped.append(lock_token)
 
-    def _runs_alone(self) -> bool:
-        return bool(self._alone) and not self._alone.isdisjoint(self.running)
+    def _wait_less(self, jobs: Iterable[Claimed]) -> None:
+        for lock_token, count in Counter(job.lock_token for job in jobs).items():
+            self._waiting_of[lock_token] -= count
+            if not self._waiting_of[lock_token]:
+                del self._waiting_of[lock_token]
+
+    def _room_beside_alone(self) -> int:
+        """How many may be offered while a job that must run alone is among those in hand."""
+        if any(each.claimed.run_alone for each in self.running):
+            return 0
+        if self.waiting and self.waiting[0].run_alone:
+            return 0 if self.running else 1
+        return next((n for n, job in enumerate(self.waiting) if job.run_alone), len(self.waiting))
 
     def _is_reserved(self) -> bool:
         """A job that must run alone is here: nothing more is taken until it is through."""

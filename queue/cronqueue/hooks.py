@@ -48,6 +48,11 @@ def hook(event: HookName, task: Task[Any, Any] | str | None = None) -> Callable[
     return register
 
 
+def any_hooks() -> bool:
+    """Whether anybody listens to anything."""
+    return bool(_hooks)
+
+
 def has_hooks(event: HookName, task: str) -> bool:
     """Whether anybody listens."""
     return bool(_hooks) and ((event, None) in _hooks or (event, task) in _hooks)
@@ -55,13 +60,13 @@ def has_hooks(event: HookName, task: str) -> bool:
 
 def run_hooks(event: HookName, task: str | None, *arguments: object) -> None:
     """Call the hooks of the event in the order of their registration; lets their exceptions out."""
-    for fn in _listening(event, task) if _hooks else ():
+    for fn in _listening(event, task):
         fn(*arguments)
 
 
 def announce(event: HookName, task: str | None, *arguments: object) -> None:
     """`run_hooks` for an event that cannot be vetoed: exceptions are logged."""
-    for fn in _listening(event, task) if _hooks else ():
+    for fn in _listening(event, task):
         try:
             fn(*arguments)
         except Exception:

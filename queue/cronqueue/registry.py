@@ -96,6 +96,7 @@ class Task(Generic[P, R]):
         self.arity = _arity(self.signature)
         self.defaults = options
         self.timeout = None if options.timeout is None else parse_duration(options.timeout)
+        self.timeout_seconds = None if self.timeout is None else self.timeout.total_seconds()
         self.__name__ = getattr(fn, "__name__", name)
         self.__doc__ = fn.__doc__
         self.__module__ = fn.__module__

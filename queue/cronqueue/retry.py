@@ -77,7 +77,9 @@ class Verdict:
     attempt_outcome: str | None = None
 
 
-_SUCCEEDED = Verdict("succeeded")
+#: Most jobs return nothing: one outcome and one verdict serve them all.
+NOTHING = Succeeded()
+SUCCEEDED = Verdict("succeeded")
 
 
 def decide(
@@ -116,8 +118,8 @@ def decide(
 
 def succeed(outcome: Succeeded) -> Verdict:
     """The verdict on an attempt that returned."""
-    if outcome.result_json is None:  # most jobs: one verdict serves them all
-        return _SUCCEEDED
+    if outcome.result_json is None:
+        return SUCCEEDED
     return Verdict("succeeded", result_json=outcome.result_json)
 
 

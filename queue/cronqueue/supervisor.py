@@ -138,7 +138,8 @@ class Supervisor:
         handles: list[Any] = [self._wakeup_reader]
         for child in self._children:
             handles += [child.pipe, child.process.sentinel]
-        if self._listener is not None:
+        # A file's notifications keep until somebody is idle; a server must get rid of its own.
+        if self._listener is not None and (self._database.is_postgresql or self._any_idle()):
             handles.append(self._listener)
         ready: list[Any] = wait(handles, self._longest_wait())
         if self._wakeup_reader in ready:
@@ -158,7 +159,7 @@ class Supervisor:
     def _hear_hints(self) -> None:
         assert self._listener is not None
         try:
-            if self._database.is_postgresql or not self._any_idle():
+            if self._database.is_postgresql:
                 heard = self._listener.drain()
             else:
                 heard = any(wakeup.settled_changes(self._listener))

@@ -60,8 +60,8 @@ class Worker:
             burst=self.burst,
             max_jobs=self.max_jobs,
             board_path="",
-            # Room for what runs, and for what has ended while the database was away.
-            board_entries=settings.concurrency + 2 * settings.read_ahead,
+            # Room for what runs, the buffer behind it, and what ended while both were claimed.
+            board_entries=settings.concurrency + 3 * settings.read_ahead,
             log_level=logging.getLogger("cronqueue").getEffectiveLevel(),
             log_jobs=logging.getLogger("cronqueue.jobs").getEffectiveLevel(),
         )

@@ -65,8 +65,8 @@ def test_a_timeout_at_the_very_end_of_an_async_body_does_not_cost_its_place(
     @job(name="t")
     async def ends_just_in_time() -> None:
         assert current_job().session is not None
-        (placed,) = executor._holdings.running.values()
-        placed.execution.interruption.fire(JobTimeout)  # reaches the loop when the body is over
+        (execution,) = executor._holdings.running
+        execution.interruption.fire(JobTimeout)  # reaches the loop when the body is over
 
     add(database)
     with configured(database):

@@ -1,6 +1,8 @@
 """Finishes: what each verdict writes, and that only the holder of the token writes at all."""
 
 from datetime import timedelta
+from itertools import chain
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DataError, DBAPIError
@@ -20,6 +22,7 @@ from job_rows import (
     add,
     claim_due,
     columns_of,
+    ended,
     execute,
     let_leases_run_out,
     now,
@@ -50,6 +53,21 @@ def test_a_success_keeps_its_result_and_clears_the_lock(database: Database) -> N
     assert stored["finished_at"] is not None
     cleared = ("lock_token", "locked_until", "unique_key", "slot")
     assert [stored[name] for name in cleared] == [None] * 4
+
+
+def test_each_job_of_a_batch_keeps_its_own_result(database: Database) -> None:
+    for _ in range(6):
+        add(database)
+    results = {1: "1", 2: None, 3: '"three"', 4: None, 5: "[5]", 6: "6"}
+    claims = claim_due(database, 4), claim_due(database, 2)
+    batch = [
+        ended(job, Verdict("succeeded", result_json=results[job.id])) for job in chain(*claims)
+    ]
+    batch[-1] = batch[-1]._replace(lock_token="lost")
+    taken = database.write(lambda connection: finish(database, connection, batch))
+    assert taken == {1, 2, 3, 4, 5}
+    stored = {number: columns_of(database, number)["result"] for number in results}
+    assert stored == {**results, 6: None}
 
 
 def test_a_retry_waits_and_leaves_a_line_for_the_attempt(database: Database) -> None:
@@ -147,14 +165,14 @@ def test_a_value_that_the_database_refuses_fails_alone(
         for job in claim_due(database, 5)
     ]
     bad = batch[2].job_id
-    honest = finish_module._store_results
+    honest = finish_module._complete
 
-    def refuse(connection: object, succeeded: list[Finished]) -> None:
+    def refuse(database: Database, connection: Any, succeeded: list[Finished]) -> set[int]:
         if any(each.job_id == bad for each in succeeded):
             raise DataError("UPDATE", {}, Exception("a value out of range"))
-        honest(connection, succeeded)  # type: ignore[arg-type]
+        return honest(database, connection, succeeded)
 
-    monkeypatch.setattr(finish_module, "_store_results", refuse)
+    monkeypatch.setattr(finish_module, "_complete", refuse)
     reply = exchange(database, Request(finished=batch), Retention())
     assert reply.ours == {each.job_id for each in batch}
     states = {each.job_id: columns_of(database, each.job_id)["state"] for each in batch}

@@ -7,10 +7,12 @@ when nothing but ended jobs was there, and with none.
 
 from __future__ import annotations
 
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ STATISTICS = {
     "old": "",
     "none": "DELETE FROM pg_statistic; UPDATE pg_class SET reltuples = -1 WHERE relname ~ '^sched'",
 }
+ENDS = (SUCCEEDED, Verdict("succeeded", result_json="1"))
 every_band = pytest.mark.parametrize("band", BANDS.values(), ids=BANDS)
 
 
@@ -69,6 +72,25 @@ def test_a_claim_reads_the_jobs_that_it_takes(crowds: Crowds, band: Band) -> Non
         return lambda: claim_due(database, 5, band=band)
 
     assert_same_work(crowds, prepare)
+
+
+@pytest.mark.parametrize(
+    ("band", "index"),
+    [(Band(), "sched_jobs_due"), (Band(queues=OURS), "sched_jobs_due_by_queue")],
+    ids=["of all queues", "of some queues"],
+)
+def test_a_claim_and_its_finish_are_planned_over_the_indexes_made_for_them(
+    crowds: Crowds, band: Band, index: str
+) -> None:
+    _, database = crowds
+    add_due(database)
+    with measured(database) as claiming:
+        jobs = claim_due(database, 5, band=band)
+    batch = [ended(job, verdict) for job, verdict in zip(jobs, cycle(ENDS), strict=False)]
+    with measured(database) as finishing:
+        assert len(database.write(lambda connection: finish(database, connection, batch))) == 5
+    assert indexes_of(claiming) == {index, "primary key"}, claiming
+    assert indexes_of(finishing) == {"primary key"}, finishing
 
 
 def test_a_claim_passes_over_a_paused_queue_without_reading_it(crowds: Crowds) -> None:
@@ -224,6 +246,23 @@ def test_a_prune_reads_what_it_deletes(crowds: Crowds) -> None:
         return lambda: prune_until(database, now() - 7 * DAY)
 
     assert_same_work(crowds, prepare)
+
+
+def indexes_of(cost: Cost) -> set[str]:
+    """The ways by which rows of `sched_jobs` were found."""
+    ways = set()
+    for line in cost.plans:
+        if found := _BY_INDEX.search(line):
+            ways.add("primary key" if found[1] in _PRIMARY_KEYS else found[1])
+        elif "Seq Scan sched_jobs:" in line or line.startswith("SCAN sched_jobs"):
+            ways.add("the whole table")
+    return ways
+
+
+_BY_INDEX = re.compile(
+    r"(?:Index Scan|Index Only Scan|USING INDEX|USING COVERING INDEX|USING) (sched_jobs_\w+|INTEGER PRIMARY)"
+)
+_PRIMARY_KEYS = ("sched_jobs_pkey", "INTEGER PRIMARY")
 
 
 def assert_same_work(crowds: Crowds, prepare: Callable[[Database], Work]) -> None:
