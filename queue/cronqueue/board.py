@@ -19,6 +19,7 @@ import mmap
 import os
 import struct
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,10 +99,11 @@ class Board:
         """The body is over; its attempt counts until the finish is known."""
         self._times[_ENTRIES + entry * _ENTRY_WORDS + 1] = 0.0
 
-    def clear(self, entry: int) -> None:
-        """The job is finished, or lost: whatever happens now does not concern it."""
-        place = (_ENTRIES + entry * _ENTRY_WORDS) * _WORD
-        _ENTRY.pack_into(self._memory, place, 0, 0.0, b"")
+    def clear(self, entries: Iterable[int]) -> None:
+        """These jobs are finished, or lost: whatever happens now does not concern them."""
+        for entry in entries:
+            place = (_ENTRIES + entry * _ENTRY_WORDS) * _WORD
+            _ENTRY.pack_into(self._memory, place, 0, 0.0, b"")
 
     def begun(self) -> list[Begun]:
         """The jobs whose bodies began and that are not finished."""

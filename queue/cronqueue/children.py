@@ -15,7 +15,7 @@ from typing import Any
 
 from cronqueue.board import Board
 from cronqueue.clock import boottime
-from cronqueue.executor import run_executor
+from cronqueue.executorprocess import run_executor
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.processes import is_stopped
 from cronqueue.rescue import Death

@@ -25,6 +25,9 @@ from cronqueue.tracebacks import describe_exception
 
 log = logging.getLogger("cronqueue.worker")
 
+# In a line of the log.
+LISTED_JOBS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -83,6 +86,14 @@ def exchange(database: Database, request: Request, retention: Retention) -> Repl
             return Reply(frozenset(_hand_in_one_by_one(database, request, retention)))
         reply = exchange(database, replace(request, order=None), retention)
         return replace(reply, claim_error=error)
+
+
+def in_words(ids: list[int]) -> str:
+    """Any number of jobs in one line of a log."""
+    if len(ids) == 1:
+        return f"[job {ids[0]}] was"
+    more = ", ..." if len(ids) > LISTED_JOBS else ""
+    return f"{len(ids)} jobs ({', '.join(map(str, ids[:LISTED_JOBS]))}{more}) were"
 
 
 def _hand_in(

@@ -8,7 +8,6 @@ A step that fails makes a failed attempt of this job alone. Nothing a task does 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import random
@@ -28,6 +27,7 @@ from cronqueue.durations import format_duration, parse_duration
 from cronqueue.errors import Discard, EncodingError, JobInterrupted, JobTimeout, Retry, Snooze
 from cronqueue.finish import Finished, Retention
 from cronqueue.hooks import announce, any_hooks, has_hooks, run_hooks
+from cronqueue.interrupts import Interruption
 from cronqueue.registry import HARD_TIMEOUT_GRACE, find_task, get_task
 from cronqueue.retry import (
     NOTHING,
@@ -89,55 +89,6 @@ class Executed(NamedTuple):
     written: bool = False
 
 
-class Interruption:
-    """A way to raise an exception in a body from outside, while it runs and never after."""
-
-    __slots__ = ("_fired", "_lock", "_loop", "_task", "_thread")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread: int | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._fired: type[JobTimeout | JobInterrupted] | None = None
-
-    @property
-    def fired(self) -> type[JobTimeout | JobInterrupted] | None:
-        """What was raised, if anything."""
-        return self._fired
-
-    def open_thread(self) -> None:
-        self._thread = threading.get_ident()
-
-    def open_task(self) -> None:
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def fire(self, exception: type[JobTimeout | JobInterrupted]) -> bool:
-        """Raise it in the body; False when there is none any more, or it was done before."""
-        with self._lock:
-            if self._fired or (self._thread is None and self._task is None):
-                return False
-            self._fired = exception
-            if self._thread is not None:
-                _raise_in_thread(self._thread, exception)
-            elif self._loop is not None and self._task is not None:
-                self._loop.call_soon_threadsafe(self._cancel)
-            return True
-
-    def _cancel(self) -> None:
-        """In the loop, where the body may have ended meanwhile: what follows it is not to be cancelled."""
-        with self._lock:
-            if self._task is not None:
-                self._task.cancel()
-
-    def close(self) -> None:
-        """The body is over: take back what was not delivered yet."""
-        with self._lock:
-            if self._thread is not None and self._fired:
-                _raise_in_thread(self._thread, None)
-            self._thread = self._task = None
-
-
 class Execution:
     """One attempt at one job.
 
@@ -177,7 +128,7 @@ class Execution:
         self.soft_deadline: float | None = None
         self._surroundings = surroundings
         self._job: context.RunningJob | None = None
-        self._started = 0.0
+        self._started = time.monotonic()
         self._result: Any = None
         self._exception: BaseException | None = None
 
@@ -337,6 +288,11 @@ class Execution:
                 jitter=jitter,
             )
 
+    def give_up(self) -> Finished:
+        """The end of a body that could not be interrupted."""
+        outcome = Interrupted("the worker was stopped while the job ran")
+        return self._finished(self._decide(outcome))
+
     def _finished(self, verdict: Verdict) -> Finished:
         claimed = self.claimed
         return Finished(
@@ -392,12 +348,6 @@ def _encoded(result: Any) -> str | None:
         return encode_value(result, "result")
     except EncodingError as error:
         raise _ResultRefused(str(error)) from None
-
-
-def _raise_in_thread(thread: int, exception: type[BaseException] | None) -> None:
-    """Raise in another thread at its next bytecode; None takes back what was not delivered."""
-    target = ctypes.py_object(exception) if exception is not None else ctypes.c_void_p()
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), target)
 
 
 def _quietly(close: Any) -> None:

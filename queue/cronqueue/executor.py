@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from cronqueue import configuration, wakeup
+from cronqueue import wakeup
 from cronqueue.admission import admit
 from cronqueue.board import Board
 from cronqueue.claim import Claimant, new_token
@@ -31,21 +31,20 @@ from cronqueue.clock import boottime
 from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database, is_outage
 from cronqueue.errors import ClockLeapt, JobInterrupted, OutcomeUnknown
-from cronqueue.exchange import Order, Reply, Request, exchange
+from cronqueue.exchange import Order, Reply, Request, exchange, in_words
 from cronqueue.execution import Execution, Surroundings
 from cronqueue.executorspec import ExecutorSpec
-from cronqueue.finish import Finished, Retention
+from cronqueue.finish import Retention
 from cronqueue.gatewatch import FAILURE_PAUSE, GateWatch
 from cronqueue.holdings import Holdings
 from cronqueue.hooks import announce
-from cronqueue.imports import import_folder, import_modules, source_files
+from cronqueue.imports import import_all
 from cronqueue.interrupts import Interrupts
 from cronqueue.outage import Outage
 from cronqueue.pool import Pool
-from cronqueue.processes import end_with_parent, ignore_signals, log_to
-from cronqueue.registry import RetryPolicy, all_tasks, find_task
-from cronqueue.retry import Interrupted, decide
+from cronqueue.registry import all_tasks, find_task
 from cronqueue.search import NEVER, Search
+from cronqueue.unknownclaims import UnknownClaims
 
 log = logging.getLogger("cronqueue.worker")
 
@@ -59,27 +58,7 @@ LONGEST_TURN = 5.0
 CANCEL_GRACE = 5.0
 # At an abort, what ignores its interruption for this long is left behind.
 ABORT_GRACE = 2.0
-# A claim of unknown outcome is looked for this often.
-UNKNOWN_RETRY = 1.0
-# In a line of the log.
-LISTED_JOBS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-
-
-def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
-    """The body of an executor process."""
-    ignore_signals()
-    end_with_parent()
-    log_to(spec.log_level, spec.log_jobs)
-    board = Board(Path(spec.board_path), spec.board_entries)
-    board.forget_file()
-    configuration.use_settings(spec.settings)
-    # Each job may hold a connection for its session, and take another meanwhile.
-    database = Database(spec.database_url, pool_size=spec.settings.concurrency + 5)
-    configuration.use_database(database)
-    Executor(spec, pipe, board, database).run()
-    logging.shutdown()
-    os._exit(0)  # threads whose bodies cannot be interrupted do not hold us back
 
 
 class Executor:
@@ -117,8 +96,7 @@ class Executor:
         self._draining = False
         self._abort_at: float | None = None
         self._interrupts = Interrupts()
-        self._unknown_tokens: dict[str, float] = {}
-        self._unknown_at = float("-inf")
+        self._unknown = UnknownClaims()
         self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._talk_at = float("-inf")
         self._ended = 0
@@ -151,17 +129,13 @@ class Executor:
     # Step 1: the user's code.
 
     def _load(self) -> None:
-        spec = self._spec
-        faults = list(import_modules(spec.imports))
-        files: list[str] = []
-        if spec.schedules is not None and Path(spec.schedules).is_dir():
-            files = [str(path) for path in source_files(Path(spec.schedules))]
-            faults += import_folder(Path(spec.schedules))
+        folder = None if self._spec.schedules is None else Path(self._spec.schedules)
+        files, faults = import_all(self._spec.imports, folder)
         for fault in faults:
             log.error("%s; its tasks are unknown to this worker, their jobs are held", fault)
         self._tasks = tuple(sorted(all_tasks()))
         gc.freeze()  # what is loaded stays: looking for garbage in it took a quarter of the time
-        self._send("ready", self._tasks, tuple(files))
+        self._send("ready", self._tasks, tuple(map(str, files)))
 
     # Step 2: the loop.
 
@@ -183,7 +157,9 @@ class Executor:
 
     def _longest_wait(self) -> float:
         now = time.monotonic()
-        times = [now + LONGEST_TURN, self._interrupts.next_at()]
+        to_ask_for = min(self._unknown.look_at, self._gate.admit_at)
+        times = [now + LONGEST_TURN, self._interrupts.next_at(), self._holdings.tell_at]
+        times.append(max(to_ask_for, self._talk_at))
         if self._holdings.waiting:
             times.append(max(self._holdings.oldest_claim() + LONGEST_UNSTARTED, self._talk_at))
         if (first := self._pool.first_offered()) is not None:
@@ -192,12 +168,8 @@ class Executor:
             times.append(self._abort_at if now < self._abort_at else self._abort_at + ABORT_GRACE)
         if self._has_something_to_say(now):
             times.append(self._talk_at)
-        if self._unknown_tokens:
-            times.append(max(self._unknown_at, self._talk_at))
-        times.append(max(self._gate.admit_at, self._talk_at))
         if now < self._search.claim_at:
             times.append(self._search.claim_at)
-        times.append(self._holdings.tell_at)
         return max(min(times) - now, 0.0)
 
     def _handle(self, item: Any) -> None:
@@ -230,14 +202,10 @@ class Executor:
             if execution.claimed.guard is not None:
                 self._gate.ended.add(execution.claimed.guard)
             if self._holdings.end(execution, executed.finished) and executed.written:
-                self._clear(self._holdings.settle([execution]))
+                self._board.clear(self._holdings.settle([execution]))
         # They may have enqueued something, be due again themselves, or have been in the way of another.
         if self._search.claim_at == NEVER and (self._spec.burst or not self._holdings.unfinished()):
             self._search = self._search.woken()
-
-    def _clear(self, entries: list[int]) -> None:
-        for entry in entries:
-            self._board.clear(entry)
 
     def _feed_pool(self, now: float) -> None:
         """Offer what waits, the best first."""
@@ -288,14 +256,8 @@ class Executor:
     # The exchange.
 
     def _has_something_to_say(self, now: float) -> bool:
-        holdings = self._holdings
-        return bool(
-            holdings.finished
-            or holdings.going_back
-            or self._gate.ended
-            or self._overstayed(now)
-            or self._room(now) > 0
-        )
+        to_hand_in = self._holdings.finished or self._holdings.going_back or self._gate.ended
+        return bool(to_hand_in) or self._overstayed(now) or self._room(now) > 0
 
     def _overstayed(self, now: float) -> bool:
         """Whether unstarted jobs must go back."""
@@ -360,12 +322,12 @@ class Executor:
     def _apply(self, request: Request, reply: Reply, claimed_at: float, sent_at: float) -> None:
         lost = [each.job_id for each in request.finished if each.job_id not in reply.ours]
         if lost and not self._outcome_was_unknown:
-            log.warning("%s lost to a rescue or an operator; the result is dropped", _jobs(lost))
+            log.warning("%s lost to a rescue or an operator; the result is dropped", in_words(lost))
         if request.releases or any(each.verdict.state == "queued" for each in request.finished):
             wakeup.notify(self._database)  # they may be due sooner than anybody would look
         self._outcome_was_unknown = False
         # None has ended meanwhile, as far as we know: that is told between two exchanges.
-        self._clear(self._holdings.settle([*self._holdings.finished], request.releases))
+        self._board.clear(self._holdings.settle([*self._holdings.finished], request.releases))
         self._gate.handed_in(request.guards, reply.freed)
         if request.order is not None:
             self._take_in(request.order, reply, claimed_at, sent_at)
@@ -413,22 +375,18 @@ class Executor:
             if order is not None:
                 # This claim may have happened: its jobs never run, and go back when they show up.
                 until = time.monotonic() + self._claimant.lease.total_seconds()
-                self._unknown_tokens[order.lock_token] = until
+                self._unknown.add(order.lock_token, until)
         self._search = self._search.returned()
         self._outage.failed(error, boottime())
         self._talk_at = time.monotonic() + self._outage.pause
 
     def _release_unknown(self, now: float) -> None:
-        """Give back what a claim of unknown outcome may have taken; it may still arrive for a while."""
-        if not self._unknown_tokens or now < self._unknown_at:
-            return
-        self._unknown_at = now + UNKNOWN_RETRY
+        """Give back what a claim of unknown outcome may have taken."""
         try:
-            for lock_token, until in list(self._unknown_tokens.items()):
+            for lock_token in self._unknown.due(now):
                 exchange(self._database, Request(releases=((lock_token, None),)), self._retention)
                 self._search = self._search.returned()
-                if now > until:
-                    del self._unknown_tokens[lock_token]
+                self._unknown.looked(lock_token, now)
         except Exception as error:
             self._pause_after(error, None)
 
@@ -439,7 +397,9 @@ class Executor:
         self._withdraw()  # so that what was lost does not begin
         lost_waiting, lost_running = self._holdings.compare(held)
         if lost_waiting:
-            log.warning("%s lost before the start", _jobs([job_id for _, job_id in lost_waiting]))
+            log.warning(
+                "%s lost before the start", in_words([job_id for _, job_id in lost_waiting])
+            )
         for execution in lost_running:
             execution.job.cancelled = True
         self._interrupt(lost_running)
@@ -484,24 +444,4 @@ class Executor:
         """Write the end of what could not be interrupted; its thread ends with the process."""
         self._interrupts.forget_all()
         for execution in list(self._holdings.running):
-            claimed = execution.claimed
-            verdict = decide(
-                Interrupted("the worker was stopped while the job ran"),
-                attempt=claimed.attempt,
-                max_attempts=claimed.max_attempts,
-                policy=RetryPolicy(),
-                backoff=None,
-                jitter=0.0,
-            )
-            finished = Finished(
-                claimed.id, claimed.lock_token, claimed.attempt, verdict, self._spec.name
-            )
-            self._holdings.end(execution, finished)
-
-
-def _jobs(ids: list[int]) -> str:
-    """Any number of jobs in one line of a log."""
-    if len(ids) == 1:
-        return f"[job {ids[0]}] was"
-    more = ", ..." if len(ids) > LISTED_JOBS else ""
-    return f"{len(ids)} jobs ({', '.join(map(str, ids[:LISTED_JOBS]))}{more}) were"
+            self._holdings.end(execution, execution.give_up())

@@ -5,7 +5,7 @@ to end by them, its executors would be killed in the middle of their jobs. It en
 so do they: each of them holds a line that keeps it alive, and an executor may be unable to look at anything.
 """
 
-from cronqueue.executor import run_executor
+from cronqueue.executorprocess import run_executor
 from cronqueue.processes import end_with_parent, ignore_signals
 
 __all__ = ["run_executor"]

@@ -45,6 +45,14 @@ def fingerprint(folder: Path) -> tuple[tuple[object, ...], ...]:
     return tuple(filter(None, map(_status, [folder, *files])))
 
 
+def import_all(modules: Iterable[str], folder: Path | None) -> tuple[list[Path], tuple[Fault, ...]]:
+    """Import the modules, then the files of the folder if there is one; these files, and what went wrong."""
+    faults = import_modules(modules)
+    if folder is None or not folder.is_dir():
+        return [], faults
+    return source_files(folder), faults + import_folder(folder)
+
+
 def import_folder(folder: Path, package: str = "schedules") -> tuple[Fault, ...]:
     """Execute every file of `folder` as the module `<package>.<stem>`; returns what went wrong."""
     _make_package(folder, package)

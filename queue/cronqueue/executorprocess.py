@@ -1,0 +1,31 @@
+"""An executor's process: what is set up in it before the executor works, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from cronqueue import configuration
+from cronqueue.board import Board
+from cronqueue.database import Database
+from cronqueue.executor import Executor
+from cronqueue.executorspec import ExecutorSpec
+from cronqueue.processes import end_with_parent, ignore_signals, log_to
+
+
+def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
+    """The body of an executor process."""
+    ignore_signals()
+    end_with_parent()
+    log_to(spec.log_level, spec.log_jobs)
+    board = Board(Path(spec.board_path), spec.board_entries)
+    board.forget_file()
+    configuration.use_settings(spec.settings)
+    # Each job may hold a connection for its session, and take another meanwhile.
+    database = Database(spec.database_url, pool_size=spec.settings.concurrency + 5)
+    configuration.use_database(database)
+    Executor(spec, pipe, board, database).run()
+    logging.shutdown()
+    os._exit(0)  # threads whose bodies cannot be interrupted do not hold us back
