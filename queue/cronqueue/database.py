@@ -40,7 +40,7 @@ from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.clock import Clock, SystemClock
-from cronqueue.columns import Instant
+from cronqueue.columns import Instant, to_text
 from cronqueue.direct import Direct
 from cronqueue.errors import ConfigurationError, DatabaseUnreachable, OutcomeUnknown
 
@@ -129,7 +129,7 @@ class Database:
 
     def moment(self, value: datetime) -> Any:
         """A moment as a parameter of textual SQL."""
-        return Instant().process_bind_param(value, self.engine.dialect)
+        return value if self.is_postgresql else to_text(value)
 
     def as_moment(self, stored: Any) -> Any:
         """A moment, or None, as the driver has read it."""

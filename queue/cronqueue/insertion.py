@@ -103,10 +103,8 @@ def insert_jobs(database: Database, connection: Connection, new: Sequence[NewJob
         return []
     if database.is_postgresql:
         return _insert_arrays(database, connection, new)
-    one = prepared(
-        f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({_ROW_SQLITE.format(args=':args')})"
-    )
-    connection.execute(one, [_parameters(database, each) for each in new])
+    # Straight to the driver, which knows `:name` too: SQLAlchemy copies the values of every row before.
+    connection.exec_driver_sql(_ONE_SQLITE, [_parameters(database, each) for each in new])
     return _numbered(connection, len(new))
 
 
@@ -167,6 +165,7 @@ _ROW_SQLITE = """
     :max_attempts, :timeout, :expires_at,
     :key, :key_until, :key, :tags, :origin, :schedule, :planned_for,
     :guard, :gated, :pinned, :batch_id, :now, :now"""
+_ONE_SQLITE = f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({_ROW_SQLITE.format(args=':args')})"
 # By the arguments alone, which are all that the jobs of most bulks differ in.
 _EACH_SQLITE = "json_each(:args) AS args"
 _EACH_POSTGRESQL = "unnest(CAST(:args AS text[])) AS args(value)"

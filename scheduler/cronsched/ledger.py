@@ -262,7 +262,7 @@ def _insert(
             dict(zip(columns, values, strict=True))
             for values in zip(*columns.values(), strict=True)
         ]
-        connection.execute(prepared(_INSERT_ROWS), rows)
+        connection.exec_driver_sql(_INSERT_ROWS, rows)
 
 
 def _set_jobs(
