@@ -20,6 +20,8 @@ SWEEP_PERIOD = 1.0
 SLOW = 0.010
 # Walks over dead entries take one part in this many of the time.
 REST = 20
+# Who rested for longer was not slow: its process was stopped, or its machine asleep, in the middle of it.
+LONGEST_REST = 60.0
 
 NOW, NEVER = float("-inf"), float("inf")
 
@@ -96,4 +98,4 @@ class Search:
 
 def rest_after(seconds: float) -> float:
     """How long dead entries are to be left alone after a walk over them that took so long."""
-    return REST * seconds
+    return min(REST * seconds, LONGEST_REST)

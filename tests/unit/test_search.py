@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from cronqueue.claim import BOTTOM, Claimed, Floor, Lane
-from cronqueue.search import NEVER, NOW, REST, SLOW, SWEEP_PERIOD, Found, Search
+from cronqueue.search import (
+    LONGEST_REST,
+    NEVER,
+    NOW,
+    REST,
+    SLOW,
+    SWEEP_PERIOD,
+    Found,
+    Search,
+    rest_after,
+)
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUICK, LONG = SLOW / 2, SLOW * 5
@@ -105,6 +115,13 @@ def test_a_sweep_comes_after_a_second_or_twenty_times_its_cost() -> None:
     search = slowed(job(1), seconds=0.5)
     assert search.lanes_at(100.5 + REST * 0.5 - 0.01) is not None
     assert search.lanes_at(100.5 + REST * 0.5) is None
+
+
+def test_who_was_stopped_for_hours_in_the_middle_of_a_claim_does_not_rest_for_days() -> None:
+    hours = 3600.0 * 5
+    search = slowed(job(1), seconds=hours)
+    assert search.lanes_at(100.0 + hours + LONGEST_REST) is None
+    assert rest_after(hours) == LONGEST_REST
 
 
 def test_the_first_slow_claim_counts_as_a_sweep_though_its_lanes_were_known() -> None:
