@@ -16,7 +16,7 @@ from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database, is_outage
 from cronqueue.errors import ClockLeapt
 from cronqueue.plugins import installed
-from cronqueue.prune import BATCH, expire, find_edge, forget_workers, prune_until
+from cronqueue.prune import BATCH, expire, find_edge, forget_requests, forget_workers, prune_until
 from cronqueue.settings import Settings
 
 log = logging.getLogger("cronqueue.worker")
@@ -27,6 +27,8 @@ PRUNE_PERIOD = 60.0
 BATCH_PAUSE = 0.1
 FAILURE_PAUSE = 5.0
 FORGET_WORKERS_AFTER = timedelta(days=1)
+# Within this nobody who has lost an answer sends his request again.
+FORGET_REQUESTS_AFTER = timedelta(days=1)
 _LONGEST_END = 2.0
 
 
@@ -76,6 +78,7 @@ class Housekeeping:
             self._prune_at = now + BATCH_PAUSE
             return
         forget_workers(self._database, FORGET_WORKERS_AFTER)
+        forget_requests(self._database, FORGET_REQUESTS_AFTER)
         self._prune_edge, self._prune_at = None, now + PRUNE_PERIOD
 
 

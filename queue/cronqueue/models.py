@@ -460,6 +460,17 @@ class Guard(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
 
 
+class Request(Base):
+    """A request that is to enqueue once; `fingerprint` is of what it asked for."""
+
+    __tablename__ = "sched_requests"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+
 class WorkerRow(Base):
     """A process that runs: an executor of a worker, or a daemon. Correctness never reads it."""
 

@@ -90,6 +90,19 @@ def forget_workers(database: Database, silent_for: timedelta) -> int:
     return database.write(batch)
 
 
+def forget_requests(database: Database, older_than: timedelta) -> int:
+    """Delete the keys of requests that nobody sends again."""
+
+    def batch(connection: Connection) -> int:
+        cutoff, parameters = _moment_ago(database, older_than)
+        return connection.execute(
+            text(f"DELETE FROM sched_requests WHERE created_at < {cutoff}"),
+            parameters,
+        ).rowcount
+
+    return database.write(batch)
+
+
 # An ended job's state is its verdict; `reason` has the full text where there is one to tell. What is
 # deleted unfinished was taken away by somebody.
 _KEEP_VERDICTS = """

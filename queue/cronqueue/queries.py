@@ -238,6 +238,14 @@ def find_job(database: Database, job_id: int) -> JobDetails:
     return JobDetails(_as_job(row[:-3]), args_json, result_json, last_error, attempts)
 
 
+def find_state(connection: Connection, job_id: int) -> str:
+    """The state of a job; raises LookupError."""
+    state: str | None = connection.execute(select(Job.state).where(Job.id == job_id)).scalar()
+    if state is None:
+        raise LookupError(f"there is no job {job_id}: deleted, or pruned after its retention")
+    return state
+
+
 def attempts_of(database: Database, job_id: int) -> tuple[AttemptRow, ...]:
     """The tries at a job that did not succeed, in order. One that was retried counts from 1 again."""
     with database.snapshot() as connection:

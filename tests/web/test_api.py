@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 
 from cronqueue import job, operations
 from cronqueue.database import Database
+from cronqueue.prune import forget_requests
 from cronqueue.retry import Verdict
 from job_rows import add, at, claim_one, execute, get, hand_in, pass_time, query
 
@@ -161,6 +163,38 @@ def test_a_key_enqueues_once(client: TestClient, database: Database) -> None:
 
     first, second = (do(client, "/jobs", task="public", key="k") for _ in range(2))
     assert (first["id"], first["created"], second["created"]) == (second["id"], True, False)
+
+
+def test_a_request_that_is_sent_again_enqueues_once_even_after_its_job_has_ended(
+    client: TestClient, database: Database
+) -> None:
+    @job(name="public", api=True)
+    def public(month: str) -> None: ...
+
+    def send(month: str, key: str = "order-7") -> Any:
+        asked = {"task": "public", "args": [month]}
+        return client.post(f"{API}/jobs", json=asked, headers={"idempotency-key": key})
+
+    first = send("May").json()["data"]
+    execute(database, "UPDATE sched_jobs SET state = 'succeeded'")
+    again = send("May").json()["data"]
+    assert (first["created"], again) == (True, {**first, "state": "succeeded", "created": False})
+    assert refused(send("June")) == (409, "conflict")
+    assert refused(send("May", "x" * 201)) == (422, "invalid")
+    assert len(query(database, "SELECT id FROM sched_jobs")) == 1
+    pass_time(database, 25 * 3600)
+    assert forget_requests(database, timedelta(days=1)) == 1
+    assert send("May").json()["data"]["created"] is True
+
+
+def test_a_request_that_fails_leaves_its_key_free(client: TestClient, database: Database) -> None:
+    @job(name="public", api=True)
+    def public(month: str) -> None: ...
+
+    key = {"idempotency-key": "order-7"}
+    asked = {"task": "public", "args": ["May"], "run_at": "1960-01-01T00:00:00Z"}
+    assert refused(client.post(f"{API}/jobs", json=asked, headers=key)) == (422, "invalid")
+    assert query(database, "SELECT key FROM sched_requests") == []
 
 
 def test_acts_are_done_and_stand_in_the_audit_under_the_name_of_who_asked(

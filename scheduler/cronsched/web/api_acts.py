@@ -11,8 +11,9 @@ from starlette.requests import Request
 from cronqueue import operations, wakeup
 from cronqueue.enqueueing import store_call
 from cronqueue.registry import find_task
+from cronqueue.requests import enqueue_once
 from cronsched import overrides, pausing, schedule_queries
-from cronsched.web.operations import Body, Operation, Schema
+from cronsched.web.operations import Body, Operation, Parameter, Schema
 from cronsched.web.problems import Refused
 from cronsched.web.requests import actor_of, as_moment, database_of, job_id_of, settings_of
 
@@ -69,9 +70,21 @@ def enqueue_job(request: Request, body: Body) -> dict[str, Any]:
     database = database_of(request)
     args, kwargs = chosen.pop("args", []), chosen.pop("kwargs", {})
     call = task.options(**chosen).call(*args, **kwargs)
-    job = database.write(lambda connection: store_call(database, connection, call))
+    key = _idempotency_key(request)
+    if key is None:
+        job = database.write(lambda connection: store_call(database, connection, call))
+        job_id, state, is_new = job.id, job.state, job.created
+    else:
+        job_id, state, is_new = enqueue_once(database, key, body, call)
     wakeup.notify(database)
-    return {"id": job.id, "state": job.state, "run_at": job.run_at, "created": job.created}
+    return {"id": job_id, "state": state, "created": is_new}
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= 200 and key.isprintable()):
+        raise Refused(422, "invalid", "Idempotency-Key has 1 to 200 printable characters")
+    return key
 
 
 def retry_job(request: Request, body: Body) -> dict[str, Any]:
@@ -218,8 +231,15 @@ OPERATIONS = [
             ("id", "state", "created"),
             id={"type": "integer"},
             state=_TEXT,
-            run_at=_TIME,
-            created={},
+            created={"type": "boolean"},
+        ),
+        (
+            Parameter(
+                "Idempotency-Key",
+                _TEXT,
+                "sent again within a day, the same request enqueues nothing more",
+                place="header",
+            ),
         ),
         body=_ENQUEUE,
         status=201,

@@ -1,0 +1,7 @@
+CREATE TABLE sched_requests (
+    "key" TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    job_id BIGINT,
+    created_at TEXT NOT NULL,
+    CONSTRAINT sched_requests_pkey PRIMARY KEY ("key")
+);
