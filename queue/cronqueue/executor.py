@@ -54,11 +54,14 @@ LONGEST_UNSTARTED = 0.5
 ALONE_PAUSE = 10.0
 # The loop turns at least this often, for its sign of life.
 LONGEST_TURN = 5.0
+# While no renewal is known of nothing begins; whether there was one is looked at this often.
+STALE_PAUSE = 0.25
 # A task that was asked to stop gets this long before an exception is raised in it.
 CANCEL_GRACE = 5.0
 # At an abort, what ignores its interruption for this long is left behind.
 ABORT_GRACE = 2.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+# Between tries while the database is away. Work goes on this much later than it could, at worst.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 class Executor:
@@ -168,6 +171,8 @@ class Executor:
             times.append(self._abort_at if now < self._abort_at else self._abort_at + ABORT_GRACE)
         if self._has_something_to_say(now):
             times.append(self._talk_at)
+        if not self._leases_are_fresh():
+            times.append(now + STALE_PAUSE)
         if now < self._search.claim_at:
             times.append(self._search.claim_at)
         return max(min(times) - now, 0.0)

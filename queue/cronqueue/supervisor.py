@@ -43,7 +43,8 @@ LONGEST_TURN = 1.0
 _SAME_SIGNAL = 0.05
 # An executor that lived shorter than this crashed at its start: the next one comes later.
 SHORT_LIFE = 5.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+# Between tries while the database is away; executors wait for the first renewal, too.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _LONGEST_RESTART_PAUSE = 30.0
 _LISTEN_AGAIN_AFTER = 5.0
 # After a hint it may be that a job has come for later: when it is due is looked up this much later.

@@ -9,7 +9,7 @@ import pytest
 
 from cronqueue import job
 from cronqueue.database import Database
-from cronqueue.executor import LONGEST_UNSTARTED
+from cronqueue.executor import LONGEST_UNSTARTED, STALE_PAUSE
 from in_process import PATIENCE, InProcess, blocked
 from job_rows import add, configured, execute, get, states
 
@@ -83,6 +83,18 @@ def test_an_unstarted_job_that_is_cancelled_leaves_no_deadline_behind(database: 
         executor.hear("cancel", [waiting])
         executor.turn_until(lambda: states(database) == ["running", "queued"])
         assert len(executor._interrupts) == 0
+
+
+def test_who_waits_for_a_renewal_looks_for_it_all_the_time(database: Database) -> None:
+    executor = InProcess(database)
+    executor.board.renewed_at = 0.0
+    add(database)
+    executor._search = executor._search.woken()
+
+    executor.turn()
+
+    assert states(database) == ["queued"]
+    assert executor._longest_wait() <= STALE_PAUSE
 
 
 def test_a_lost_job_that_has_not_begun_never_begins(database: Database) -> None:
