@@ -15,7 +15,7 @@ PIP = .venv/bin/python -m pip --quiet --quiet
 ARGS ?=
 EXAMPLES ?= 2000
 
-.PHONY: help run test oracle fuzz bench-schedules lint types check format wheel lock clean torture
+.PHONY: help run test simulate oracle fuzz bench-schedules lint types check format wheel lock clean torture
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,12 @@ run: .venv/.installed ## Start schema, daemon, worker and web page on the exampl
 
 test: .venv/.installed ## Run all tests, on SQLite and on a real PostgreSQL
 	@.venv/bin/python -m pytest -n logical --maxprocesses 4 $(ARGS)
+
+# SEEDS of each kind; KINDS=leases,gates, REPLAY=leases/17 and MUTANTS=40 are told in tests/simulate.py.
+simulate: .venv/.installed ## Play the core under a virtual clock with faults at every statement: SEEDS=n
+	@.venv/bin/python tests/simulate.py $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST)) \
+		$(if $(KINDS),--kinds $(KINDS)) $(if $(REPLAY),--replay $(REPLAY)) \
+		$(if $(MUTANTS),--mutants $(MUTANTS))
 
 # Not part of `make test`. ARGS='-k storm' leaves out the single cases, --seed N repeats a storm's order of faults.
 MINUTES ?= 2
