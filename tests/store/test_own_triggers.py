@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -97,20 +98,24 @@ def test_it_is_written_and_written_on_by_those_that_do_not_have_the_object(
 
 
 def test_loaded_again_it_is_no_change_and_reaches_further(database: Database) -> None:
-    first = loaded(database)
+    first = loaded(database, 24 * 60)
     apply(database, first, SETTINGS)
-    pass_time(database, 100 * DAY.total_seconds())
-    again = loaded(database)
+    pass_time(database, 300 * DAY.total_seconds())
+    again = loaded(database, 24 * 60)
     assert again.hash == first.hash
     assert plan(database, again, SETTINGS).effects == ()
     assert renew_almanacs(database, again) == 1
     assert renew_almanacs(database, again) == 0
-    pass_time(database, 100 * DAY.total_seconds())
+    pass_time(database, 300 * DAY.total_seconds())
     while top_up(database, SETTINGS).jobs:
         pass_time(database, 1)
     assert revisions(database) == [(1, "added")]
-    assert planned(database) == hours(NOW, 24 * 201)
-    assert audit(database, NOW, database.server_now()).findings == ()
+    days = planned(database)
+    assert {later - earlier for earlier, later in pairwise(days)} == {DAY}
+    assert (days[0] - NOW, len(days)) < (DAY, 603)
+    assert days[-1] > database.server_now() + DAY
+    found = audit(database, NOW, database.server_now())
+    assert (found.findings, found.unknown) == ((), ())
 
 
 def test_when_it_is_not_asked_again_in_time_it_says_so_and_keeps_what_is_written(
@@ -148,7 +153,9 @@ def test_other_answers_are_a_change_of_its_times_and_no_renewal(
 
 def test_another_option_keeps_the_times_that_were_known(database: Database) -> None:
     declare(database)
-    pass_time(database, DAY.total_seconds())
+    pass_time(database, 30 * DAY.total_seconds())
+    while top_up(database, SETTINGS).jobs:
+        pass_time(database, 1)
     (made,) = loaded(database).schedules
     apply(database, make_manifest([replace(made, priority=7)]), SETTINGS)
     assert revisions(database) == [(1, "added")]
