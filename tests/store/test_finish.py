@@ -70,6 +70,34 @@ def test_each_job_of_a_batch_keeps_its_own_result(database: Database) -> None:
     assert stored == {**results, 6: None}
 
 
+def test_each_job_of_a_batch_is_settled_by_its_own_verdict(database: Database) -> None:
+    for _ in range(5):
+        add(database, run_at=now() - timedelta(hours=1))
+    jobs = claim_due(database, 5)
+    moment = database.moment(now())
+    execute(database, "UPDATE sched_jobs SET cancel_requested_at = :at WHERE id = 3", at=moment)
+    verdicts = [
+        AGAIN,
+        Verdict("failed", error="two", reason="attempts spent", attempt_outcome="failed"),
+        Verdict("queued", delay=600.0, error="three", attempt_outcome="failed"),
+        Verdict("queued", delay=3600.0, refund=True, reason="snoozed"),
+        Verdict("queued", delay=60.0, error="five", attempt_outcome="failed"),
+    ]
+    batch = [ended(job, verdict) for job, verdict in zip(jobs, verdicts, strict=True)]
+    batch[4] = batch[4]._replace(lock_token="lost")
+    assert database.write(lambda connection: finish(database, connection, batch)) == {1, 2, 3, 4}
+    rows = [columns_of(database, number) for number in (1, 2, 3, 4, 5)]
+    assert [row["state"] for row in rows] == ["queued", "failed", "cancelled", "queued", "running"]
+    assert [row["last_error"] for row in rows] == ["boom", "two", "three", None, None]
+    assert [row["reason"] for row in rows] == [None, "attempts spent", None, "snoozed", None]
+    assert [row["attempts"] for row in rows] == [1, 1, 1, 0, 1]
+    waits = [round((rows[place]["run_at"] - now()).total_seconds(), -2) for place in (0, 1, 3)]
+    assert waits == [100, -3600, 3600]
+    assert [row["failed_at"] is not None for row in rows] == [False, True, False, False, False]
+    lines = query(database, "SELECT job_id, error FROM sched_attempts ORDER BY job_id")
+    assert lines == [(1, "boom"), (2, "two"), (3, "three")]
+
+
 def test_a_retry_waits_and_leaves_a_line_for_the_attempt(database: Database) -> None:
     claimed = claimed_job(database, guard="g", slot=0, key="k", unique_key="k")
     assert write(database, claimed, AGAIN)

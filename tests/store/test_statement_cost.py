@@ -61,7 +61,11 @@ STATISTICS = {
     "old": "",
     "none": "DELETE FROM pg_statistic; UPDATE pg_class SET reltuples = -1 WHERE relname ~ '^sched'",
 }
-ENDS = (SUCCEEDED, Verdict("succeeded", result_json="1"))
+ENDS = (
+    SUCCEEDED,
+    Verdict("succeeded", result_json="1"),
+    Verdict("queued", delay=60.0, error="oh", attempt_outcome="failed"),
+)
 every_band = pytest.mark.parametrize("band", BANDS.values(), ids=BANDS)
 
 
