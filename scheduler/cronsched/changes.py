@@ -133,7 +133,7 @@ def _other_answers(definition: Definition, known: Stored) -> str | None:
     """A trigger of the user's own may answer otherwise, though nothing has changed that can be seen here."""
     if known.definition is None or not definition.contradicts(known.definition):
         return None
-    return f"other answers {definition.trigger.describe()}"
+    return f"trigger: other answers {definition.trigger.describe()}"
 
 
 def _in_order(changes: Iterable[Change]) -> tuple[Change, ...]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -282,3 +283,23 @@ def test_the_working_directory_is_importable(folder: Folder, tmp_path: Path) -> 
         [sys.executable, "-c", show], cwd=files.parent, capture_output=True, text=True, check=True
     )
     assert printed.stdout == "()\n"
+
+
+def test_a_trigger_class_of_a_file_comes_out_of_the_child_with_its_answers(folder: Folder) -> None:
+    text = """
+        from datetime import UTC, datetime, timedelta
+        from apscheduler.triggers.base import BaseTrigger
+        from cronsched import on
+
+        class Daily(BaseTrigger):
+            def get_next_fire_time(self, previous, now):
+                return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+        @on(Daily())
+        def tick(): ...
+    """
+    (made,) = load_in_child(folder(a=dedent(text))).schedules
+    (almanac,) = made.almanacs
+    assert made.trigger.describe() == "by schedules.a.Daily"
+    assert len(almanac.times) > 400
+    assert {each.hour for each in almanac.times} == {0}

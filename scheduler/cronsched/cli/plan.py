@@ -204,7 +204,7 @@ def _summary(found: Plan, *, done: bool) -> str:
     words = ("added", "changed", "removed") if done else ("to add", "to change", "to remove")
     told = [f"{counts[sign]} {word}" for sign, word in zip("+~-", words, strict=True)]
     if counts["!"]:
-        told.append(f"{counts['!']} moved by a library")
+        told.append(f"{counts['!']} computed otherwise")
     if warnings:
         told.append(warnings)
     if done:
