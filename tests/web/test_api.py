@@ -114,10 +114,13 @@ def test_jobs_are_found_by_state_queue_task_and_key(client: TestClient, database
         {"since": "2026-01-01T00:00:00"},
         {"order": "best"},
         {"queue": "a\0b"},
+        {"queue": ""},
+        {"state": ""},
+        {"limit": ["1", "2"]},
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(
-    sqlite_client: TestClient, asked: dict[str, str]
+    sqlite_client: TestClient, asked: dict[str, Any]
 ) -> None:
     assert refused(sqlite_client.get(f"{API}/jobs", params=asked)) == (422, "invalid")
 
@@ -125,7 +128,9 @@ def test_what_cannot_be_asked_for_is_refused(
 def test_what_is_not_there_is_a_problem_of_the_same_shape(sqlite_client: TestClient) -> None:
     for path in ("/jobs/7", f"/jobs/{2**70}", "/schedules/none", "/nowhere", "/jobs/7/events"):
         assert refused(sqlite_client.get(API + path)) == (404, "not_found"), path
-    assert refused(sqlite_client.put(f"{API}/jobs")) == (405, "method_not_allowed")
+    found = sqlite_client.put(f"{API}/jobs")
+    assert refused(found) == (405, "method_not_allowed")
+    assert set(found.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
 def test_only_tasks_that_are_marked_for_it_are_enqueued(
@@ -151,6 +156,7 @@ def test_only_tasks_that_are_marked_for_it_are_enqueued(
         {"task": "public", "args": ["May"], "run_at": "soon"},
         {"task": "public", "args": ["May"], "priority": True},
         {"task": "public", "args": ["May"], "queue": "a\0"},
+        {"task": "public", "args": ["May"], "queue": None},
         {},
     ):
         assert refused(client.post(f"{API}/jobs", json=body)) == (422, "invalid"), body

@@ -35,7 +35,11 @@ from cronsched.web.requests import (
 
 _LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}, "rows; 50")
 _HOURS = {"type": "integer", "minimum": 0, "maximum": 168}
-_AFTER = Parameter("after", {"type": "string"}, "what `next` of the page before says")
+_AFTER = Parameter(
+    "after",
+    {"type": "string", "pattern": "^[1-9][0-9]{0,17}(~.+)?$"},
+    "what `next` of the page before says",
+)
 _FILTERS = (
     Parameter(
         "state",

@@ -179,14 +179,10 @@ def _read(body: Body, schema: Schema) -> dict[str, Any]:
         if name not in properties:
             known = ", ".join(properties) or "none"
             raise Refused(422, "invalid", f"{name!r} is not known: there are {known}")
-    missing = [name for name in schema.get("required", ()) if body.get(name) is None]
+    missing = [name for name in schema.get("required", ()) if name not in body]
     if missing:
         raise Refused(422, "invalid", f"{', '.join(missing)} is missing")
-    return {
-        name: _value(name, each, properties[name])
-        for name, each in body.items()
-        if each is not None
-    }
+    return {name: _value(name, each, properties[name]) for name, each in body.items()}
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -98,13 +98,15 @@ def _operation(each: Operation) -> dict[str, Any]:
         "parameters": [*_of_path(each.path), *(_parameter(one) for one in each.parameters)],
         "responses": {
             str(each.status): {"description": "done", "content": _content(each)},
+            # What a schema cannot say, such as a time that must not have passed.
+            "422": {"$ref": "#/components/responses/Problem"},
             "default": {"$ref": "#/components/responses/Problem"},
         },
     }
     if each.method != "GET":
         body = each.body or {"type": "object", "additionalProperties": False, "properties": {}}
         made["requestBody"] = {
-            "required": "required" in body,
+            "required": True,
             "content": {"application/json": {"schema": body}},
         }
     return made

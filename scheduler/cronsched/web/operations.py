@@ -62,15 +62,22 @@ class Listed:
 
 
 def routes_of(operations: list[Operation]) -> list[Route]:
-    """A route for each."""
+    """A route for each path: it knows all that can be done there, and says so of what cannot."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for each in operations:
+        by_path.setdefault(each.path, {})[each.method] = each
     return [
-        Route(each.path, _endpoint(each), methods=[each.method], name=each.name)
-        for each in operations
+        Route(path, _endpoint(known), methods=list(known), name=next(iter(known.values())).name)
+        for path, known in by_path.items()
     ]
 
 
-def _endpoint(operation: Operation) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+def _endpoint(
+    known: Mapping[str, Operation],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def endpoint(request: Request) -> Response:
+        operation = known["GET" if request.method == "HEAD" else request.method]
+        _check_values(request, operation)
         arguments: list[Any] = [request]
         if operation.method != "GET":
             arguments.append(await _body(request))
@@ -78,6 +85,16 @@ def _endpoint(operation: Operation) -> Callable[[Request], Coroutine[Any, Any, R
         return found if isinstance(found, Response) else _document(found, operation.status)
 
     return endpoint
+
+
+def _check_values(request: Request, operation: Operation) -> None:
+    """Of two values for one parameter, one would be dropped without a word; an empty one says nothing."""
+    for each in operation.parameters:
+        values = request.query_params.getlist(each.name)
+        if len(values) > 1:
+            raise Refused(422, "invalid", f"{each.name} is given more than once")
+        if values == [""]:
+            raise Refused(422, "invalid", f"{each.name} is empty")
 
 
 def _document(found: Any, status: int) -> Response:
@@ -89,7 +106,7 @@ def _document(found: Any, status: int) -> Response:
 
 
 async def _body(request: Request) -> Body:
-    """The body as an object; none counts as an empty one.
+    """The body as an object; an empty one counts as one without fields.
 
     A page of another site can send a form, but no JSON without asking us first, which we never grant.
     """

@@ -81,7 +81,7 @@ def filter_of(values: Mapping[str, str]) -> Filter:
 
 def text_of(values: Mapping[str, str], name: str) -> str | None:
     """A text without what no database takes."""
-    text = values.get(name) or None
+    text = values.get(name)
     if text is not None and "\0" in text:
         raise Refused(422, "invalid", f"{name} is no text")
     return text
