@@ -39,6 +39,7 @@ from sqlalchemy.exc import ArgumentError as UrlError
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TextualSelect
 
+from cronqueue.arrays import to_array
 from cronqueue.clock import Clock, SystemClock
 from cronqueue.columns import Instant, to_text
 from cronqueue.direct import Direct
@@ -144,7 +145,7 @@ class Database:
     def listed(self, values: Iterable[int] | Iterable[str]) -> Any:
         """Values as one parameter. PostgreSQL knows how many an array has; of JSON it thinks the worst,
         and reads the whole table for five ids."""
-        return list(values) if self.is_postgresql else json.dumps(list(values))
+        return to_array(values) if self.is_postgresql else json.dumps(list(values))
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

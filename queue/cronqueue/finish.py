@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from cronqueue.arrays import to_array
 from cronqueue.database import Database, prepared
 from cronqueue.prune import delete_jobs
 from cronqueue.retry import Verdict
@@ -179,7 +180,7 @@ def _complete_claim(
     result = ""
     if with_results and database.is_postgresql:
         result = _WITH_RESULT_POSTGRESQL
-        parameters["results"] = [each.verdict.result_json for each in batch]
+        parameters["results"] = to_array(each.verdict.result_json for each in batch)
     statement = prepared(_sql(database, _COMPLETE.replace("{result}", result)))
     completed = set(connection.execute(statement, parameters).scalars())
     if with_results and not database.is_postgresql:
@@ -205,8 +206,8 @@ def _settle(
         next_run_at=f"{database.now_sql} + make_interval(secs => delay)",
         **{name: name for name in _SETTLEMENT},
     )
-    parameters: dict[str, Any] = {name: [each[name] for each in values] for name in _SETTLEMENT}
-    parameters["ids"] = [each.job_id for each in batch]
+    parameters = {name: to_array(each[name] for each in values) for name in _SETTLEMENT}
+    parameters["ids"] = to_array(each.job_id for each in batch)
     parameters["lock_token"] = batch[0].lock_token
     rows = connection.execute(prepared(sql), parameters | database.now_parameter())
     return {row.id: row.state for row in rows}
