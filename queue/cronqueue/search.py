@@ -16,8 +16,9 @@ from cronqueue.claim import BOTTOM, Claimed, Floor, Lane
 
 # What waiting jobs of which priorities there are is known for this long; pauses take effect as soon.
 SWEEP_PERIOD = 1.0
-# A claim that takes this many seconds has passed dead entries, or many jobs: a floor does no harm to those.
-SLOW = 0.010
+# A claim that takes this many seconds, and so many for each of its jobs, has passed dead entries. If it was
+# merely slow, a floor does little harm.
+SLOW, SLOW_PER_JOB = 0.010, 0.000_010
 # Walks over dead entries take one part in this many of the time.
 REST = 20
 # Who rested for longer was not slow: its process was stopped, or its machine asleep, in the middle of it.
@@ -41,6 +42,10 @@ class Found:
     gave_back: bool
     began: float
     seconds: float
+
+    @property
+    def is_slow(self) -> bool:
+        return self.seconds > SLOW + SLOW_PER_JOB * len(self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Search:
 
     def after(self, found: Found) -> Search:
         """What a claim teaches. Only a sweep can tell that nothing is due, and that floors are needless."""
-        is_slow = found.seconds > SLOW if found.swept or not self.is_slow else True
+        is_slow = found.is_slow if found.swept or not self.is_slow else True
         sweep_at, rested_at = self.sweep_at, self.rested_at
         if found.swept or (is_slow and not self.is_slow):
             ended = found.began + found.seconds

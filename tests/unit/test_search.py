@@ -11,6 +11,7 @@ from cronqueue.search import (
     NOW,
     REST,
     SLOW,
+    SLOW_PER_JOB,
     SWEEP_PERIOD,
     Found,
     Search,
@@ -81,6 +82,12 @@ def test_only_a_sweep_tells_that_nothing_is_due() -> None:
 def test_after_a_slow_claim_the_next_starts_at_the_last_job_of_each_lane() -> None:
     search = slowed(job(4, priority=9), job(7, priority=9), job(2))
     assert floors(search) == {9: floor(7), 0: floor(2)}
+
+
+def test_a_claim_is_not_slow_because_it_took_many_jobs() -> None:
+    jobs = [job(number) for number in range(500)]
+    search = Search().after(found(*jobs, swept=True, seconds=SLOW + 500 * SLOW_PER_JOB * 0.9))
+    assert floors(search) == {9: BOTTOM, 0: BOTTOM}
 
 
 def test_a_lane_that_gave_nothing_keeps_its_floor() -> None:
