@@ -84,6 +84,9 @@ class Faults:
             machine = process.machine
             machine.asleep_until = min(machine.asleep_until, self.world.now)
             machine.cut_until = min(machine.cut_until, self.world.now)
+        for resume in self.world.postponed:
+            self.world.at(self.world.now, resume)
+        self.world.postponed.clear()
 
     def _trouble(self, who: str, seconds: float, what: str) -> None:
         now = self.world.now

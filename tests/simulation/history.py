@@ -111,6 +111,11 @@ class Gone(Note):
 
 
 @dataclass(frozen=True, slots=True)
+class Calm(Note):
+    """All troubles end, however long they were to last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble(Note):
     """Something that keeps `who`, a machine, a process or everybody, from its work until then."""
 

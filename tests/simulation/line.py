@@ -208,6 +208,9 @@ class SimulatedCursor(sqlite3.Cursor):
     connection: Line
 
     def execute(self, sql: str, parameters: Any = ()) -> Any:
+        if sql == "COMMIT":  # as a statement
+            self.connection.commit()
+            return self
         self._travel(sql)
         result = super().execute(sql, parameters)
         self.connection.savepoint(sql)

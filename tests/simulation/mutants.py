@@ -45,6 +45,14 @@ def _mutant(name: str, scenario: str, *words: str) -> Mutant:
 
 _LOCAL_NOW = "{'now': database.moment(here().process.machine.wall())}"
 
+_COMMIT = "connection.exec_driver_sql('COMMIT'); connection.exec_driver_sql('BEGIN IMMEDIATE')"
+_INSERT_LINES = "_insert(database, connection, [*fresh, *without_job], ids)"
+_INSERT_MISSING_LINES = (
+    "missing = [(each, id) for each, id in zip([*fresh, *without_job], ids)"
+    " if (each.schedule, each.planned.planned_for) not in there]\n"
+    "    _insert(database, connection, [each for each, _ in missing], [id for _, id in missing])"
+)
+
 # fmt: off
 MUTANTS = (
     # Claim.
@@ -80,7 +88,7 @@ MUTANTS = (
         "cronqueue.claim:_CLAIM", "claims = claims + 1", "claims = 1"),
     _mutant("the attempt is counted at the finish", "workers",
         "cronqueue.claim:_CLAIM", "attempts = attempts + 1", "attempts = attempts",
-        "cronqueue.finish:_SETTLE", "attempts - CAST(:refund AS int)", "attempts + 1 - CAST(:refund AS int)"),
+        "cronqueue.finish:_SETTLE", "attempts - {refund}", "attempts + 1 - {refund}"),
     _mutant("a token for each worker, not for each claim", "workers",
         "cronqueue.executor:Executor._order", "new_token(),", "self._spec.worker_id,"),
     _mutant("last attempts are read ahead", "workers",
@@ -93,14 +101,14 @@ MUTANTS = (
     _mutant("success by state", "leases",
         "cronqueue.finish:_COMPLETE", "AND lock_token = :lock_token", "AND state = 'running'"),
     _mutant("failure by id only", "leases",
-        "cronqueue.finish:_SETTLE", "id = :id AND lock_token = :lock_token", "id = :id"),
+        "cronqueue.finish:_SETTLED_SQLITE", "id = :id AND lock_token = :lock_token", "id = :id"),
     _mutant("failure by state", "leases",
-        "cronqueue.finish:_SETTLE", "AND lock_token = :lock_token", "AND state = 'running'"),
+        "cronqueue.finish:_SETTLED_SQLITE", "AND lock_token = :lock_token", "AND state = 'running'"),
     _mutant("a snooze spends its attempt", "workers",
         "cronqueue.retry:decide",
         "delay=_bounded(delay), refund=True", "delay=_bounded(delay), refund=False"),
     _mutant("a failure is given its attempt back", "workers",
-        "cronqueue.finish:_SETTLE", "attempts - CAST(:refund AS int)", "attempts - 1"),
+        "cronqueue.finish:_SETTLE", "attempts - {refund}", "attempts - 1"),
     _mutant("one attempt more than allowed", "workers",
         "cronqueue.retry:_retry", "attempt >= max_attempts", "attempt > max_attempts"),
     _mutant("a finish that was cut off is not sent again", "replies",
@@ -112,8 +120,8 @@ MUTANTS = (
         "self._pause_after(error, request.order); self._holdings.settle(request.finished, ())"),
     _mutant("a cancel that was asked for is forgotten at the end", "operators",
         "cronqueue.finish:_SETTLE",
-        "CASE WHEN cancel_requested_at IS NULL THEN CAST(:state AS text) ELSE 'cancelled' END",
-        "CAST(:state AS text)"),
+        "CASE WHEN cancel_requested_at IS NULL THEN {end_state} ELSE 'cancelled' END",
+        "{end_state}"),
     _mutant("what has ended keeps its key", "operators",
         "cronqueue.finish:_COMPLETE", "unique_key = NULL", "unique_key = unique_key"),
     # Release.
@@ -123,7 +131,7 @@ MUTANTS = (
         "cronqueue.finish:_RELEASE", "{chosen} AND lock_token = :lock_token", "{chosen}"),
     _mutant("a claim of unknown outcome is forgotten", "replies",
         "cronqueue.executor:Executor._pause_after",
-        "self._unknown_tokens[order.lock_token] = until", "pass"),
+        "self._unknown.add(order.lock_token, until)", "pass"),
     _mutant("a claim of unknown outcome is run", "replies",
         "cronqueue.exchange:exchange",
         "with database.begin() as connection:\n"
@@ -170,9 +178,9 @@ MUTANTS = (
         "with database.snapshot() as early:\n"
         "        rows = _select(database, early, \"locked_until < {now}\", {})\n\n"
         "    def work(connection: Connection) -> Rescued:",
-        "cronqueue.finish:_SETTLE", "AND lock_token = :lock_token", "AND state = 'running'"),
-    _mutant("nothing is rescued", "leases",
-        "cronqueue.upkeep:Upkeep._rescue", "rescued = rescue(self._database)", "return"),
+        "cronqueue.finish:_SETTLED_SQLITE", "AND lock_token = :lock_token", "AND state = 'running'"),
+    _mutant("nothing is rescued", "workers",
+        "cronqueue.rescue:rescue", '"locked_until < {now}"', '"false"'),
     _mutant("a rescue without contact", "leases",
         "cronqueue.upkeep:Upkeep._rescue",
         "self._contact.unbroken_for(now) < renewal_period(self._settings.lease)", "False"),
@@ -195,13 +203,13 @@ MUTANTS = (
     _mutant("the gate looks before it locks", "gates",
         "cronqueue.admission:admit",
         "def work(connection: Connection) -> Admission:\n"
-        "        now = read_now(database, connection)",
+        "        asked_at = boottime()",
         "with database.snapshot() as connection:\n"
         "        tasks = json.dumps(sorted(known_tasks))\n"
         "        guards, more = _find_guards(database, connection, freed, tasks)\n"
         "        early = _read(database, connection, sorted(guards), tasks)\n\n"
         "    def work(connection: Connection) -> Admission:\n"
-        "        now = read_now(database, connection)",
+        "        asked_at = boottime()",
         "cronqueue.admission:admit",
         "contenders = _read(database, connection, locked, tasks)", "contenders = early"),
     _mutant("success keeps its guard", "gates",
@@ -210,7 +218,7 @@ MUTANTS = (
         "cronqueue.finish:_SETTLE", "locked_until = NULL, slot = NULL", "locked_until = NULL"),
     _mutant("a retry passes no gate", "gates",
         "cronqueue.finish:_SETTLE",
-        "(guard IS NOT NULL AND CAST(:state AS text) = 'queued' AND cancel_requested_at IS NULL)", "gated"),
+        "(guard IS NOT NULL AND {end_state} = 'queued' AND cancel_requested_at IS NULL)", "gated"),
     _mutant("who waits for a guard is forgotten", "gates",
         "cronqueue.admission:_WAITING", "state = 'held'", "false AND state = 'held'",
         "cronqueue.admission:_FREE_WAITERS", "state = 'held'", "false AND state = 'held'"),
@@ -220,23 +228,11 @@ MUTANTS = (
     _mutant("unfinished jobs are pruned", "workers",
         "cronqueue.prune:prune_until", "ids.all()", "ids.all() + [1, 2, 3]"),
     # Schedules.
-    _mutant("an occurrence without ON CONFLICT", "plans",
-        "cronsched.ledger:_INSERT", "ON CONFLICT (schedule, planned_for) DO NOTHING", ""),
-    _mutant("a job for each occurrence, new or not", "plans",
-        "cronsched.ledger:_write", "if key in inserted]", "]"),
-    _mutant("the job without its line in the ledger", "gates",
+    _mutant("a job for each occurrence, there or not", "plans",
         "cronsched.ledger:_write",
-        "_set_jobs(database, connection, zip(fresh, ids, strict=True))", "pass"),
-    _mutant("the cursor moves before the rows, each by itself", "gates",
-        "cronsched.materializer:_top_up_batch",
-        "jobs = write(database, connection, new)\n    move_cursors(database, connection, cursors)",
-        "move_cursors(database, connection, cursors)\n"
-        "    connection.commit()\n"
-        "    jobs = write(database, connection, new)"),
-    _mutant("the cursor is taken from now", "gates",
-        "cronsched.materializer:_top_up_batch",
-        "extend(definition, row.materialized_until,", "extend(definition, max(now, row.materialized_until),"),
-    _mutant("schedules are read before the lock", "gates",
+        "fresh = [each for key, each in wanted.items() if key not in there]", "fresh = [*wanted.values()]",
+        "cronsched.ledger:_write", _INSERT_LINES, _INSERT_MISSING_LINES),
+    _mutant("cursors are read before the lock, and nobody looks what is there", "gates",
         "cronsched.materializer:top_up",
         "total, until = TopUp(), database.server_now()",
         "total, until = TopUp(), database.server_now()\n"
@@ -244,16 +240,30 @@ MUTANTS = (
         "        database.rows = _refillable(database, early, until)",
         "cronsched.materializer:_top_up_batch",
         "rows = _refillable(database, connection, until)", "rows = database.rows",
-        "cronsched.ledger:_INSERT", "ON CONFLICT (schedule, planned_for) DO NOTHING", ""),
+        "cronsched.ledger:_write",
+        "fresh = [each for key, each in wanted.items() if key not in there]", "fresh = [*wanted.values()]",
+        "cronsched.ledger:_write", _INSERT_LINES, _INSERT_MISSING_LINES),
+    _mutant("a job without its line in the ledger", "gates",
+        "cronsched.ledger:_write", _INSERT_LINES, "pass"),
+    _mutant("the job before its line, each by itself", "plans",
+        "cronsched.ledger:_write", _INSERT_LINES, f"{_COMMIT}; {_INSERT_LINES}"),
+    _mutant("the cursor before the rows, each by itself", "plans",
+        "cronsched.materializer:_top_up_batch",
+        "jobs = write(database, connection, new)\n    move_cursors(database, connection, cursors)",
+        f"move_cursors(database, connection, cursors); {_COMMIT}\n"
+        "    jobs = write(database, connection, new)"),
+    _mutant("the cursor is taken from now", "gates",
+        "cronsched.materializer:_top_up_batch",
+        "extend(definition, row.materialized_until,", "extend(definition, max(now, row.materialized_until),"),
     _mutant("a plan takes back what has started", "plans",
         "cronsched.ledger_changes:_CANCEL",
-        "AND state IN ('queued', 'held')", "",
+        "AND state IN ('queued', 'held')", "AND lock_token IS NULL",
         "cronsched.ledger_changes:_REMOVABLE",
         "AND state IN ('queued', 'held')", ""),
     _mutant("a changed schedule gets its new rows in another transaction", "plans",
         "cronsched.applying:Applying._carry_out_revision",
         "write(database, connection, occurrences(",
-        "connection.commit(); write(database, connection, occurrences("),
+        f"{_COMMIT}; write(database, connection, occurrences("),
 )
 # fmt: on
 

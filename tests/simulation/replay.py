@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from cronqueue.columns import to_text
-from simulation.history import EVERYBODY, Change, History, JobRow, Trouble
+from simulation.history import EVERYBODY, Calm, Change, History, JobRow, Trouble
 
 ENDS = {"succeeded", "failed", "cancelled", "skipped"}
 # Whoever was in trouble is in touch again so long after it: the longest pause between tries, and a little.
@@ -71,6 +71,13 @@ def leaves_running(change: Change) -> bool:
     if before is None or before.state != "running":
         return False
     return after is None or after.lock_token != before.lock_token
+
+
+def troubles_of(history: History) -> list[Trouble]:
+    """All troubles, each until its end."""
+    calm_at = min((event.at for event in history if isinstance(event, Calm)), default=float("inf"))
+    troubles = [event for event in history if isinstance(event, Trouble)]
+    return [replace(each, until=min(each.until, calm_at)) for each in troubles]
 
 
 def last_trouble(troubles: list[Trouble], process: str, at: float) -> float:

@@ -58,6 +58,7 @@ class Declared:
     overlap: str
     catch_up: str
     seconds: float
+    outcomes: list[str]
     start_within: float | None = None
     priority: int = 0
 
@@ -96,7 +97,7 @@ def _leases(random: Random) -> list[Step]:
     names = _names("w", 2)
     steps = [Step(random.uniform(0, 1), "start_worker", (name,)) for name in names]
     for _ in range(random.randint(3, 6)):
-        seconds = random.choice((0.2, 6.0, 14.0, LEASE * 1.5, LEASE * 3))
+        seconds = random.choice((0.2, 6.0, 14.0, LEASE * 1.5, LEASE * 3, LEASE * 3))
         outcomes = random.choice((["ok"], ["ok"], ["fails", "ok"], ["retries", "ok"]))
         times = random.choice((1, 2, 3))
         if seconds > LEASE:
@@ -115,6 +116,7 @@ def _leases(random: Random) -> list[Step]:
         )
         within = (
             Step(at, "stop_at", (executor, CLAIM, skip, long)),
+            Step(at, "stop", (name, "/x", long)),
             Step(at, "stop_at", (executor, REPLY, skip, long)),
             Step(at, "suspend_at", (executor, REPLY, skip, long)),
             Step(at, "stop_at", (f"{name}.", RENEWAL, skip, long)),
@@ -247,6 +249,7 @@ def _declared(random: Random, name: str) -> Declared:
         "allow" if name.startswith("free") else random.choice(("skip", "queue_one", "queue_all")),
         random.choice(("latest", "all", "none")),
         random.choice((0.1, 1.0, 4.0)),
+        random.choice((["ok"], ["ok"], ["fails", "ok"], ["snoozes", "ok"])),
         random.choice((None, None, 20.0)),
     )
 

@@ -25,6 +25,8 @@ from simulation.wires import Bell, PipeEnd, VirtualEvent, pipe
 from simulation.world import Machine, Process, World, me, sleep
 
 SIGTERM = 15
+# Seconds that a turn takes at least: time must not stand still.
+A_MOMENT = 0.001
 
 
 @dataclass
@@ -118,7 +120,7 @@ class SimulatedSupervisor(Supervisor):
 
     def _wait(self) -> None:
         if not any(child.pipe.poll() for child in self._children) and not self._signals:
-            self.bell.wait(self._longest_wait())
+            self.bell.wait(max(self._longest_wait(), A_MOMENT))
 
     def _start_child(self, index: int) -> None:
         self._children.append(start_executor(self, self._template))
@@ -229,7 +231,7 @@ def start_daemon(
         made = SimulatedDaemon(process, site, files)
         running.append(made)
         while not made._is_stopping:
-            sleep(made._turn_safely())
+            sleep(max(made._turn_safely(), A_MOMENT))
         made._leave()
         process.kill("has left")
 

@@ -24,7 +24,7 @@ from cronsched.manifest import Manifest, SourceFile, make_manifest
 from cronsched.triggers import Every
 from simulation import tasks
 from simulation.faults import Armed, Faults
-from simulation.history import Accepted, History
+from simulation.history import Accepted, Calm, History
 from simulation.invariants import check, is_stuck
 from simulation.line import make_template
 from simulation.operators import ACTS
@@ -210,7 +210,7 @@ class Stage:
     def _calm_down(self) -> None:
         """No more faults; every service runs, every release is the newest, nothing is paused."""
         self.faults.end()
-        self.world.note("calm from now on")
+        self.world.history.append(Calm(self.world.now, "world", "calm from now on"))
         for unit in self.units.values():
             if self.site.unknown.pop(unit.name, None):
                 unit.terminate()
@@ -290,7 +290,7 @@ def _manifest(files: tuple[Declared, ...]) -> Manifest:
             name=each.name,
             task=WORK,
             trigger=Every(each.every),
-            args_json=json.dumps({"args": [each.seconds, ["ok"]], "kwargs": {}}),
+            args_json=json.dumps({"args": [each.seconds, each.outcomes], "kwargs": {}}),
             source=f"{each.name[0]}.py",
             priority=each.priority,
             overlap=each.overlap,  # type: ignore[arg-type]

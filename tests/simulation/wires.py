@@ -247,13 +247,8 @@ def substitutes(world: World) -> Iterator[None]:
         "cronqueue.claim": {"secrets": secret},
         "cronqueue.exchange": {"time": time},
         "cronqueue.rescue": {"random": seeded},
-        "cronqueue.execution": {
-            "time": time,
-            "threading": threads,
-            "random": seeded,
-            "_raise_in_thread": raise_in_actor,
-            "os": VirtualOs(),
-        },
+        "cronqueue.execution": {"time": time, "random": seeded, "os": VirtualOs()},
+        "cronqueue.interrupts": {"threading": threads, "_raise_in_thread": raise_in_actor},
         "cronqueue.pool": {"time": time, "threading": threads, "queue": queues},
         "cronqueue.executor": {
             "time": time,

@@ -14,15 +14,16 @@ from simulation.history import (
     Gone,
     History,
     JobRow,
-    Trouble,
 )
 from simulation.replay import (
     BACK_IN_TOUCH,
     Rules,
     Violation,
     follow,
+    is_claim,
     last_trouble,
     leaves_running,
+    troubles_of,
     violation_of,
 )
 from simulation.world import THE_END
@@ -77,11 +78,14 @@ def _too_many_last(
 
 def the_dead_are_relieved(history: History, rules: Rules) -> Iterator[Violation]:
     """Jobs of a dead executor go back within moments, those of a stopped one when its lease is over."""
-    troubles = [event for event in history if isinstance(event, Trouble)]
+    troubles = troubles_of(history)
     gone: dict[str, float] = {}
+    claimed: dict[tuple[str, int], float] = {}
     for event in history:
         if isinstance(event, Gone):
             gone[event.who] = event.at
+        if isinstance(event, Change) and event.after is not None and is_claim(event):
+            claimed[str(event.after.lock_token), event.job_id] = event.at
         if not isinstance(event, Change) or not leaves_running(event) or event.before is None:
             continue
         holder = str(event.before.worker_id)
@@ -94,18 +98,19 @@ def the_dead_are_relieved(history: History, rules: Rules) -> Iterator[Violation]
             )
             if event.at > since + BACK_IN_TOUCH + 1.0:
                 yield violation_of(event, f"{holder} is dead since {gone[holder]:.4f}")
-        for stop in troubles:
-            if stop.who == holder and stop.at < event.at <= stop.until and holder not in gone:
-                others = [each for each in troubles if each.until > stop.at and each.who != holder]
-                if not others and event.at > stop.at + rules.lease + BACK_IN_TOUCH + 5.0:
-                    yield violation_of(event, f"{holder} is stopped since {stop.at:.4f}")
+        for stop in (each for each in troubles if each.who == holder):
+            held_since = claimed[str(event.before.lock_token), event.job_id]
+            free_at = stop.at + rules.lease + BACK_IN_TOUCH
+            others = [each for each in troubles if each.until > stop.at and each.who != holder]
+            if held_since < stop.at and free_at < min(event.at, stop.until) and not others:
+                yield violation_of(event, f"{holder} is stopped since {stop.at:.4f}")
 
 
 def living_workers_keep_their_jobs(history: History, rules: Rules) -> Iterator[Violation]:
     """Nobody's job is taken away while he lives and nothing keeps him from renewing his lease."""
     if rules.clock_was_set:
         return
-    troubles = [event for event in history if isinstance(event, Trouble)]
+    troubles = troubles_of(history)
     gone: set[str] = set()
     for event in history:
         if isinstance(event, Gone):
@@ -124,7 +129,7 @@ def living_workers_keep_their_jobs(history: History, rules: Rules) -> Iterator[V
 
 def who_lost_a_job_is_told(history: History, rules: Rules) -> Iterator[Violation]:
     """A body whose claim was lost is interrupted soon after its worker is in touch."""
-    troubles = [event for event in history if isinstance(event, Trouble)]
+    troubles = troubles_of(history)
     running: dict[tuple[str, int], Body] = {}
     lost: dict[tuple[str, int], float] = {}
     end = history.events[-1].at if history.events else 0.0

@@ -170,6 +170,8 @@ class World:
         #: Who may write at present: SQLite has one writer at a time.
         self.writer: Line | None = None
         self.waiting_writers: list[Actor] = []
+        #: What goes on when stopped processes and sleeping machines do.
+        self.postponed: list[Callable[[], None]] = []
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def clock(self) -> datetime:
@@ -201,6 +203,7 @@ class World:
                 return
             later = actor.process.goes_on_at()
             if later > self.now:
+                self.postponed.append(resume)
                 self.at(later, resume)
                 return
             actor.ticket += 1
