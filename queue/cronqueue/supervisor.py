@@ -29,7 +29,7 @@ from cronqueue.housekeeping import Housekeeper, Housekeeping
 from cronqueue.imports import fingerprint
 from cronqueue.outage import Outage, first_line
 from cronqueue.processes import start_context
-from cronqueue.search import rest_after
+from cronqueue.search import SLOW, rest_after
 from cronqueue.settings import Settings
 from cronqueue.upkeep import Upkeep
 
@@ -48,7 +48,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 _LONGEST_RESTART_PAUSE = 30.0
 _LISTEN_AGAIN_AFTER = 5.0
 # After a hint it may be that a job has come for later: when it is due is looked up this much later.
-_PROBE_AFTER_WAKE = 0.1
+# The executor that was woken has taken what is due by then, and the next delayed job waits no longer.
+_PROBE_AFTER_WAKE = 0.01
 _FILES_PERIOD = 1.0
 # A file that is being written is left alone until it has been quiet for this long.
 _FILES_SETTLE = 2.0
@@ -294,9 +295,12 @@ class Supervisor:
             asked = boottime()
             due_in = self._upkeep.probe(self._children)
             answered = boottime()
-            self._rest = rest_after(answered - asked)
+            took = answered - asked
+            self._rest = rest_after(took) if took > SLOW else 0.0
             self._probe_at = answered + max(self._settings.sleep_delay.total_seconds(), self._rest)
             if due_in == 0:
+                self._due_at = None
+                self._probe_soon()  # for what comes after that job
                 self._wake_one()
             else:
                 self._due_at = None if due_in is None else answered + due_in

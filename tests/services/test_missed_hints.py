@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -61,3 +62,15 @@ def test_without_a_hint_an_executor_that_turns_idle_is_left_alone(
     add(database)
     supervisor._probe(boottime())
     assert supervisor._children[0].woken == 0
+
+
+def test_who_sees_that_a_job_is_due_looks_again_at_once_for_the_next_one(
+    supervisor: Any, database: Database
+) -> None:
+    supervisor._children = [Busy(is_idle=True)]
+    supervisor._settings = replace(supervisor._settings, sleep_delay=timedelta(hours=1))
+    supervisor._probe_at = 0.0
+    add(database)
+    supervisor._probe(boottime())
+    assert supervisor._children[0].woken == 1
+    assert supervisor._probe_at < boottime() + 600
