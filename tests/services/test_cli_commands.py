@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
 from command import TASKS, Project
 from cronqueue.database import Database
@@ -250,3 +251,14 @@ for command in {every_command()!r}:
     assert not heavy, (command, heavy)
 """
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_db_bench_measures_and_leaves_nothing_behind(project: Project) -> None:
+    found = project.data("db", "bench", "--seconds", "0.1")
+    assert len(found) == 5
+    assert all(figure > 0 for figure in found.values())
+    assert "100 at a time" in project.run("db", "bench", "--seconds", "0.1").stdout
+    database = Database(project.url)
+    assert "sched_bench" not in inspect(database.engine).get_table_names()
+    database.dispose()
+    assert not list(project.folder.glob(".sched-bench*"))

@@ -6,7 +6,7 @@ import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.exits import WRONG, Exit
-from cronsched.cli.output import counted, print_done, print_json
+from cronsched.cli.output import counted, print_done, print_fields, print_json
 
 
 @click.group(cls=SchedGroup)
@@ -90,3 +90,33 @@ def prune(state: State) -> None:
     while count := pruning.prune(database, settings.keep_finished, settings.keep_finished_count):
         total += count
     print_done(state, f"deleted {counted(total, 'job')}", {"deleted": total})
+
+
+@command.command()
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 60), default=2.0, help="For each figure.  [2]"
+)
+@pass_state
+def bench(state: State, seconds: float) -> None:
+    """Measure what this database can do for a queue; leaves nothing behind.
+
+    Jobs are stored, claimed and finished in a table of their own, by one connection; commits are as
+    durable as the database makes them.
+    """
+    from dataclasses import asdict
+
+    from cronqueue import capacity
+
+    found = capacity.measure(state.open(), seconds)
+    if state.as_json:
+        print_json(asdict(found))
+        return
+    told = {
+        "a round trip": f"{found.round_trip_ms:.2f} ms",
+        "stored, one at a time": f"{found.stored_one_by_one:,.0f} jobs/s",
+        f"stored, {capacity.BULK:,} at a time": f"{found.stored_in_bulk:,.0f} jobs/s",
+        "claimed and finished, one at a time": f"{found.worked_one_by_one:,.0f} jobs/s",
+        f"claimed and finished, {capacity.BATCH} at a time": f"{found.worked_in_batches:,.0f} jobs/s",
+    }
+    print_fields(state, told)
+    click.echo("`enqueue` comes near the first of the stored ones, a worker near the last line.")
