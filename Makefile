@@ -15,7 +15,7 @@ PIP = .venv/bin/python -m pip --quiet --quiet
 ARGS ?=
 EXAMPLES ?= 2000
 
-.PHONY: help run test simulate oracle fuzz bench-schedules lint types check format wheel lock clean torture
+.PHONY: help run test simulate oracle fuzz bench-drain bench-enqueue bench-latency bench-idle bench-schedules lint types check format wheel lock clean torture
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,18 @@ oracle: .venv/.installed ## Compare cron times around every clock change of ever
 fuzz: .venv/.installed ## Throw rubbish at all that takes input, EXAMPLES=2000 of each kind
 	@SCHED_TEST_FUZZ_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -q --timeout 0 \
 		--hypothesis-show-statistics tests/fuzz
+
+bench-drain: .venv/.installed ## Measure a worker that empties a full queue, beside SQL by hand
+	@.venv/bin/python -m benchmarks.drain $(ARGS)
+
+bench-enqueue: .venv/.installed ## Measure accepting jobs: singly, by many clients, in bulk
+	@.venv/bin/python -m benchmarks.enqueue $(ARGS)
+
+bench-latency: .venv/.installed ## Measure from the commit to the start, and how late delayed jobs are
+	@.venv/bin/python -m benchmarks.latency $(ARGS)
+
+bench-idle: .venv/.installed ## Measure CPU, queries and memory of a worker that has nothing to do
+	@.venv/bin/python -m benchmarks.idle $(ARGS)
 
 bench-schedules: .venv/.installed ## Measure 10,000 schedules beside plain SQL and APScheduler
 	@.venv/bin/python -m benchmarks.schedules $(ARGS)
