@@ -27,6 +27,13 @@ from cronqueue.models import Job
 CHANNEL = "sched_jobs"
 # At most one NOTIFY in this time from one process: a burst of enqueues needs only one to be noticed.
 NOTIFY_PERIOD = 0.01
+_NOTIFY = f"NOTIFY {CHANNEL}"
+# In a burst the processes share one NOTIFY in this time. Whoever does not get the lock has committed its jobs
+# before the holder's NOTIFY is delivered, which is at its commit: that one will do for both.
+_NOTIFY_TOGETHER = f"""
+SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext('{CHANNEL}'))
+    THEN (SELECT pg_notify('{CHANNEL}', '') FROM pg_sleep({NOTIFY_PERIOD})) END
+"""
 _FLUSH_AT_EXIT_SECONDS = 1.0
 
 
@@ -105,21 +112,23 @@ class Notifier:
             self._idle.wait(_FLUSH_AT_EXIT_SECONDS)
 
     def _run(self) -> None:
+        statement = _NOTIFY
         while self._pending.wait():
             self._pending.clear()
             # It is only a hint; the workers poll.
             with suppress(Exception):
-                self._send()
+                self._send(statement)
             if not self._pending.is_set():
                 self._idle.set()
             time.sleep(NOTIFY_PERIOD)
+            statement = _NOTIFY_TOGETHER if self._pending.is_set() else _NOTIFY
 
-    def _send(self) -> None:
+    def _send(self, statement: str) -> None:
         if self._database.direct is not None:
-            self._database.direct.execute(f"NOTIFY {CHANNEL}")
+            self._database.direct.execute(statement)
             return
         with self._database.autocommit() as connection:
-            connection.execute(text(f"NOTIFY {CHANNEL}"))
+            connection.execute(text(statement))
 
 
 class Listener(Protocol):
