@@ -116,6 +116,7 @@ def test_jobs_are_found_by_state_queue_task_and_key(client: TestClient, database
         {"queue": "a\0b"},
         {"queue": ""},
         {"state": ""},
+        {"due": "no"},
         {"limit": ["1", "2"]},
     ],
 )

@@ -70,10 +70,12 @@ def filter_of(values: Mapping[str, str]) -> Filter:
             raise Refused(
                 422, "invalid", f"there is no state {each!r}: there are {', '.join(STATES)}"
             )
+    if values.get("due", "1") not in ("1", "true", "yes"):
+        raise Refused(422, "invalid", "due is 1, or left out")
     texts: dict[str, Any] = {name: text_of(values, name) for name in _TEXTS}
     return Filter(
         states=states,
-        due=values.get("due", "") in ("1", "true", "yes"),
+        due="due" in values,
         since=moment_of(values, "since"),
         **texts,
     )
