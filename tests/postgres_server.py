@@ -77,6 +77,12 @@ class PostgresServer:
         port = _ask(control, "start", name)["port"]
         return cls(f"postgresql://postgres@127.0.0.1:{port}", control, name)
 
+    def standby(self) -> PostgresServer:
+        """A new server that follows this one, until `SELECT pg_promote()` there."""
+        name = f"{self._name}-standby"
+        port = _ask(self._own(), "start", name, follows=self._name)["port"]
+        return PostgresServer(f"postgresql://postgres@127.0.0.1:{port}", self._control, name)
+
     def url(self, database: str = "postgres") -> str:
         """The address of one of its databases."""
         return self._base._replace(path=f"/{database}").geturl()
@@ -132,11 +138,14 @@ class Keeper:
         self._process.wait()
 
 
-def _ask(control: Path, verb: str, name: str, mode: Mode = "fast") -> dict[str, Any]:
+def _ask(
+    control: Path, verb: str, name: str, mode: Mode = "fast", follows: str | None = None
+) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(control))
         with connection.makefile("rw") as stream:
-            print(json.dumps({"verb": verb, "name": name, "mode": mode}), file=stream, flush=True)
+            request = {"verb": verb, "name": name, "mode": mode, "follows": follows}
+            print(json.dumps(request), file=stream, flush=True)
             line = stream.readline()
     answer: dict[str, Any] = json.loads(line) if line else {"error": "the keeper has ended"}
     if "error" in answer:
@@ -200,11 +209,12 @@ class _Servers:
         self._data = folder if durable else _data_folder(folder)
         self._servers: dict[str, _Server] = {}
 
-    def carry_out(self, verb: str, name: str, mode: Mode) -> int:
+    def carry_out(self, verb: str, name: str, mode: Mode, follows: str | None) -> int:
         """Start, stop or discard a server; returns its port."""
         if name not in self._servers:
             binaries = _usable(self._binaries, self._folder)
-            self._servers[name] = _Server(binaries, self._data / name, self._durable)
+            primary = self._servers[follows].port if follows else None
+            self._servers[name] = _Server(binaries, self._data / name, self._durable, primary)
         server = self._servers[name]
         if verb == "start":
             server.start()
@@ -246,12 +256,23 @@ _FOR_TESTS = {
 }
 
 
+_INITIAL = (
+    "initdb",
+    *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"),
+)
+_COPY = (
+    "pg_basebackup",
+    *("--host=127.0.0.1", "--username=postgres", "--write-recovery-conf", "--checkpoint=fast"),
+)
+
+
 class _Server:
     """A data folder, a port, and the process while it runs."""
 
-    def __init__(self, binaries: Path, folder: Path, durable: bool) -> None:
+    def __init__(self, binaries: Path, folder: Path, durable: bool, primary: int | None) -> None:
         self._binaries = binaries
         self._durable = durable
+        self._primary = primary
         self._data = folder / "data"
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -291,13 +312,10 @@ class _Server:
         process.wait()
 
     def _initialise(self) -> None:
+        program, *arguments = _INITIAL if self._primary is None else _COPY
+        port = [] if self._primary is None else [f"--port={self._primary}"]
         result = subprocess.run(
-            [
-                self._binaries / "initdb",
-                f"--pgdata={self._data}",
-                *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale"),
-                "--no-sync",
-            ],
+            [self._binaries / program, f"--pgdata={self._data}", *arguments, *port, "--no-sync"],
             cwd=self._data.parent,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -307,7 +325,7 @@ class _Server:
         )
         if result.returncode != 0:
             shutil.rmtree(self._data.parent)
-            raise RuntimeError(f"initdb failed: {(result.stderr or result.stdout).strip()}")
+            raise RuntimeError(f"{program} failed: {(result.stderr or result.stdout).strip()}")
 
     def _command(self) -> list[str | Path]:
         settings: dict[str, object] = {
