@@ -16,6 +16,7 @@ ARGS ?=
 EXAMPLES ?= 2000
 
 .PHONY: help run test simulate oracle fuzz bench-drain bench-enqueue bench-latency bench-idle bench-schedules lint types check format wheel lock clean torture
+.PHONY: help run test simulate oracle fuzz bench-schedules lint types check format wheel lock clean torture interleavings
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +37,10 @@ simulate: .venv/.installed ## Play the core under a virtual clock with faults at
 MINUTES ?= 2
 torture: .venv/.installed ## Kill, freeze and cut off real processes for MINUTES=2, and see that all adds up
 	@.venv/bin/python -m pytest tests/torture --minutes $(MINUTES) $(ARGS)
+
+# All take half an hour on two processors; ARGS='-k "[0]"' plays a quarter.
+interleavings: .venv/.installed ## Play every pair of the core's transactions, switched at every statement
+	@SCHED_TEST_INTERLEAVINGS=all .venv/bin/python -m pytest tests/interleavings -n logical --maxprocesses 4 $(ARGS)
 
 # With the pinned tzdata, whatever the machine has.
 oracle: .venv/.installed ## Compare cron times around every clock change of every zone with a walk of the minutes
