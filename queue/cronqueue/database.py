@@ -17,7 +17,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -65,6 +65,7 @@ POSTGRESQL_CONNECT: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
     # A cluster made without a locale is SQL_ASCII: psycopg would hand out bytes instead of texts.
     "client_encoding": "utf8",
+    "application_name": "sched",
 }
 # In a URL: a pooler stands between, which lends a session for one transaction at a time.
 POOLER = "pooler"
@@ -355,7 +356,6 @@ def _create_engine(url: URL, pool_size: int, *, autocommit: bool = False) -> Eng
 
 def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Engine:
     arguments = {key: value for key, value in POSTGRESQL_CONNECT.items() if key not in url.query}
-    arguments.setdefault("application_name", "sched")
     is_pooled = POOLER in url.query
     if is_pooled:
         # What is prepared in one session is not there in the next.
@@ -393,6 +393,10 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
     )
 
+    @event.listens_for(engine, "do_connect")
+    def make_private(*_: object) -> None:
+        _make_private(url.database or "")
+
     @event.listens_for(engine, "connect")
     def settle(connection: Any, record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
@@ -411,6 +415,14 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
             connection.exec_driver_sql(f"BEGIN {kind}")
 
     return engine
+
+
+def _make_private(path: str) -> None:
+    """What jobs are given is nobody else's to read. The files beside it take its permissions over."""
+    if path.startswith("file:"):  # with parameters of SQLite's own
+        return
+    with suppress(OSError):  # it is there already, or SQLite says why it cannot be
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _sqlstate(error: DBAPIError) -> str:
