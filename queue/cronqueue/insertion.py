@@ -11,14 +11,14 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, TextClause, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.arrays import to_array
 from cronqueue.columns import Instant
 from cronqueue.database import Database, prepared
 from cronqueue.errors import OutcomeUnknown
-from cronqueue.models import Job
+from cronqueue.models import OF_OTHERS, Job
 
 log = logging.getLogger("cronqueue")
 
@@ -128,16 +128,26 @@ def insert_alike(
 
 
 def find_holder(connection: Connection, key: str) -> Job[Any] | None:
-    """The unfinished job that holds the key."""
+    """The unfinished job that holds the key; without what it was given, for who may not read that."""
+    holder = select(Job).where(Job.unique_key == key)
+    if not _may_read_all(connection):
+        holder = holder.options(*(defer(each) for each in OF_OTHERS))
     with Session(connection, join_transaction_mode="rollback_only") as session:
-        job: Job[Any] | None = session.scalars(
-            select(Job).where(Job.unique_key == key)
-        ).one_or_none()
+        job: Job[Any] | None = session.scalars(holder).one_or_none()
         if job is not None:
             session.expunge(job)
             job.created = False
     return job
 
+
+def _may_read_all(connection: Connection) -> bool:
+    """Whether this role reads what other jobs were given; SQLite has no roles."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(connection.execute(_READS_ALL).scalar_one())
+
+
+_READS_ALL = text("SELECT has_table_privilege('sched_jobs', 'SELECT')")
 
 _COLUMNS = (
     "task, args, queue, priority, state, held_reason, run_at, max_attempts, timeout, expires_at, "

@@ -301,6 +301,10 @@ class Job(Base, Generic[R]):
         return f"<Job {self.id} {self.task} {self.state}>"
 
 
+# What somebody has put into a job, or got out of it: not everybody's to read.
+OF_OTHERS = (Job.args_json, Job.result_json, Job.last_error, Job.progress_json, Job.tags_json)
+
+
 class Attempt(Base):
     """One failed try at a job."""
 

@@ -262,3 +262,18 @@ def test_db_bench_measures_and_leaves_nothing_behind(project: Project) -> None:
     assert "sched_bench" not in inspect(database.engine).get_table_names()
     database.dispose()
     assert not list(project.folder.glob(".sched-bench*"))
+
+
+def test_db_grants_prints_the_statements_of_each_role(sqlite_project: Project) -> None:
+    printed = sqlite_project.run("db", "grants").stdout
+    assert [line.split(":")[0] for line in printed.splitlines() if line.startswith("--")] == [
+        "-- enqueuer",
+        "-- worker",
+        "-- daemon",
+        "-- operator",
+        "-- reader",
+    ]
+    one = sqlite_project.data("db", "grants", "--role", "reader", "--to", "monitoring")["reader"]
+    assert 'GRANT SELECT ON sched_jobs TO "monitoring"' in one
+    assert "no role 'root'" in sqlite_project.refused("db", "grants", "--role", "root")
+    assert "--to needs --role" in sqlite_project.refused("db", "grants", "--to", "x")

@@ -120,3 +120,26 @@ def bench(state: State, seconds: float) -> None:
     }
     print_fields(state, told)
     click.echo("`enqueue` comes near the first of the stored ones, a worker near the last line.")
+
+
+@command.command()
+@click.option("--role", "kind", metavar="KIND", help="One of them; default: all.")
+@click.option("--to", "name", metavar="NAME", help="What your role is called; default sched_KIND.")
+@pass_state
+def grants(state: State, kind: str | None, name: str | None) -> None:
+    """Print SQL for PostgreSQL: roles that may do what their processes need, and no more.
+
+    KIND is enqueuer, worker, daemon, operator or reader. Run the statements as the owner of the
+    tables, again after each upgrade.
+    """
+    from cronqueue.grants import PURPOSES, ROLES, statements
+
+    if name is not None and kind is None:
+        raise click.UsageError("--to needs --role")
+    made = {each: list(statements(each, name)) for each in ([kind] if kind else ROLES)}
+    if state.as_json:
+        print_json(made)
+        return
+    for each, lines in made.items():
+        click.echo(f"-- {each}: {PURPOSES[each]}")
+        click.echo("".join(f"{line};\n" for line in lines))
