@@ -15,8 +15,8 @@ PIP = .venv/bin/python -m pip --quiet --quiet
 ARGS ?=
 EXAMPLES ?= 2000
 
-.PHONY: help run test simulate oracle fuzz bench-drain bench-enqueue bench-latency bench-idle bench-schedules lint types check format wheel lock clean torture
-.PHONY: help run test simulate oracle fuzz bench-schedules lint types check format wheel lock clean torture interleavings
+.PHONY: help run test simulate interleavings torture oracle fuzz \
+	bench-drain bench-enqueue bench-latency bench-idle bench-schedules lint types check format wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
