@@ -37,6 +37,7 @@ _WORKING: Final = _reading(
     sched_occurrences=_WRITE,
     sched_schedules="SELECT, UPDATE",
     sched_workers=_ALL,
+    sched_requests="SELECT, DELETE",
     sched_audit=_APPEND,
 )
 _PLANNING: Final = _WORKING | dict.fromkeys(
@@ -60,7 +61,7 @@ ROLES: Final[Mapping[str, Privileges]] = {
     },
     "worker": _WORKING,
     "daemon": _PLANNING,
-    "operator": _PLANNING | {"sched_queues": _WRITE},
+    "operator": _PLANNING | {"sched_queues": _WRITE, "sched_requests": _ALL},
     "reader": _reading(),
 }
 PURPOSES: Final[Mapping[str, str]] = {

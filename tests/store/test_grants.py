@@ -7,19 +7,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
+from starlette.testclient import TestClient
 
 from command import Project
-from cronqueue import enqueue, schema
+from cronqueue import enqueue, job, schema
 from cronqueue.clock import ManualClock
 from cronqueue.database import Database
 from cronqueue.errors import ConfigurationError
 from cronqueue.grants import ROLES, statements
 from cronqueue.models import Base
+from cronqueue.prune import forget_requests
 from cronqueue.queries import Filter, select_jobs
+from cronqueue.requests import enqueue_once
+from cronqueue.settings import Settings
+from cronsched.web import anybody, app
 from interleavings.moves import of_operators, of_schedules, of_workers
 from interleavings.world import AT, World, faults, make_world
 from job_rows import configured, execute, query
@@ -99,6 +105,37 @@ def test_the_programs_run_under_their_roles(world: World, sqlite_project: Projec
         assert "permission denied" not in done.stderr
     ended = "SELECT state FROM sched_jobs WHERE task = 'tasks.greet'"
     assert query(world.database, ended) == [("succeeded",)]
+
+
+@pytest.mark.parametrize("kind", ["reader", "operator"])
+def test_the_web_shows_its_pages_under_its_roles(world: World, kind: str) -> None:
+    paths = (
+        "",
+        "timeline",
+        "jobs",
+        "failures",
+        "schedules",
+        "queues",
+        "workers",
+        "audit",
+        "readyz",
+    )
+    with acting_as(world, kind) as database:
+        site = app(authenticate=anybody, database=database, settings=Settings())
+        client = TestClient(site, base_url="http://localhost")
+        answers = {path: client.get(f"/{path}").status_code for path in paths}
+    assert set(answers.values()) == {200}, answers
+
+
+def test_a_request_is_kept_by_the_web_and_forgotten_by_a_worker(world: World) -> None:
+    @job(name="public")
+    def public() -> None: ...
+
+    with acting_as(world, "operator") as database:
+        assert enqueue_once(database, "k", {}, public.call())[2] is True
+    with acting_as(world, "worker") as database:
+        world.clock.time += timedelta(days=2)
+        assert forget_requests(database, timedelta(days=1)) == 1
 
 
 def test_an_enqueuer_enqueues_with_a_key_that_is_taken_too(world: World) -> None:
