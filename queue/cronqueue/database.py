@@ -366,6 +366,7 @@ def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Eng
         max_overflow=10,
         connect_args=arguments,
         pool_timeout=30,
+        hide_parameters=True,
         pool_reset_on_return=None if autocommit else "rollback",
     )
 
@@ -390,6 +391,7 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         url,
         pool_size=pool_size,
         max_overflow=20,
+        hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
     )
 

@@ -138,7 +138,12 @@ def edit_job(database: Database, job_id: int, edit: Edit, *, actor: str) -> None
         "priority": None if edit.priority is None else check_priority(edit.priority),
         "queue": None if edit.queue is None else check_queue(edit.queue),
     }
-    detail = {**row, "run_at": None if edit.run_at is None else edit.run_at.isoformat()}
+    # As a value: whoever shows the audit can then leave out what is secret.
+    detail = {
+        **row,
+        "args": None if row["args"] is None else json.loads(row["args"]),
+        "run_at": None if edit.run_at is None else edit.run_at.isoformat(),
+    }
     _reach_one(database, "edit", job_id, actor, partial(_edit, row), **detail)
     wakeup.notify(database)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from command import Project
+from cronqueue.audit import list_acts
 from cronqueue.database import Database
 from job_rows import add, execute, get, now
 
@@ -223,3 +226,21 @@ def test_edit_refuses_what_enqueueing_would_refuse(project: Project, database: D
     assert "there is no job 999" in project.refused("jobs", "edit", "999", "--queue", "q", code=5)
     execute(database, "UPDATE sched_jobs SET state = 'succeeded'")
     assert "has succeeded" in project.refused("jobs", "edit", job_id, "--queue", "q", code=1)
+
+
+def test_show_hides_what_stands_under_a_secret_name_unless_it_is_to_be_revealed(
+    project: Project,
+) -> None:
+    job_id = str(project.enqueue("foreign", "--force", "--kwargs", '{"password": "hunter2"}'))
+    for words in ((), ("-v",), ("--json",)):
+        assert "hunter2" not in project.run("jobs", "show", job_id, *words).output
+    assert "hunter2" in project.run("jobs", "show", job_id, "--reveal").output
+
+
+def test_an_edit_tells_the_audit_the_arguments_as_a_value(
+    project: Project, database: Database
+) -> None:
+    job_id = str(project.enqueue("foreign", "--force"))
+    project.run("jobs", "edit", job_id, "--kwargs", '{"password": "hunter2"}')
+    (act,) = list_acts(database, target=f"job {job_id}")
+    assert json.loads(act.detail_json or "")["args"]["kwargs"] == {"password": "hunter2"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from pathlib import Path
 
+import pytest
 from sqlalchemy import make_url
+from sqlalchemy.exc import DBAPIError
 
-from cronqueue import schema
+from cronqueue import job, schema
 from cronqueue.database import Database
-from job_rows import query
+from cronqueue.testing import SchedQueue
+from job_rows import execute, query
 
 
 def test_the_name_in_the_url_is_the_one_that_the_server_shows(postgres_url: str) -> None:
@@ -43,3 +47,39 @@ def test_an_sqlite_file_that_is_there_keeps_its_permissions(sqlite_url: str) -> 
     schema.require(database)
     database.dispose()
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+def test_a_session_has_limits_of_time_so_that_who_is_cut_off_keeps_no_locks(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url)
+    limits = {
+        "statement_timeout": "30s",
+        "lock_timeout": "5s",
+        "idle_in_transaction_session_timeout": "1min",
+    }
+    for name, limit in limits.items():
+        assert query(database, f"SELECT current_setting('{name}')") == [(limit,)]
+    database.dispose()
+
+
+def test_an_error_of_the_database_does_not_tell_what_was_sent(database: Database) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        execute(database, "INSERT INTO nowhere (args) VALUES (:args)", args="canary")
+    assert "canary" not in str(caught.value)
+
+
+def test_no_log_line_has_an_argument_in_it(
+    sched_queue: SchedQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    @job(name="quiet", max_attempts=2)
+    def quiet(what: str, *, fails: bool) -> None:
+        if fails:
+            raise ValueError
+
+    caplog.set_level(logging.DEBUG)
+    quiet.enqueue("canary", fails=False)
+    quiet.enqueue("canary", fails=True)
+    sched_queue.drain()
+    assert caplog.records != []
+    assert "canary" not in caplog.text

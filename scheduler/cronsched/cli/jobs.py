@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,12 +62,15 @@ def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> No
 
 @command.command()
 @click.argument("job_id", type=JOB_ID)
+@click.option("--reveal", is_flag=True, help="Also what stands under a name such as password.")
 @pass_state
-def show(state: State, job_id: int) -> None:
+def show(state: State, job_id: int, reveal: bool) -> None:
     """One job with its arguments, result and attempts; -v for every column."""
     from cronqueue import queries
 
     details = queries.find_job(state.open(), job_id)
+    if not reveal:
+        details = _redacted(details)
     large = {
         "args_json": details.args_json,
         "result_json": details.result_json,
@@ -85,6 +88,22 @@ def show(state: State, job_id: int) -> None:
         error = queries.error_line(attempt.error)
         who = f"attempt {attempt.attempt} {attempt.outcome} on {attempt.worker or 'no worker'}"
         click.echo(clean(f"{who}: {error}"))
+
+
+def _redacted(details: JobDetails) -> JobDetails:
+    """Without what is nobody's to see over a shoulder."""
+    from cronsched.redaction import redacted_json
+
+    row = details.row
+    shown = replace(
+        row, tags_json=redacted_json(row.tags_json), progress_json=redacted_json(row.progress_json)
+    )
+    return replace(
+        details,
+        row=shown,
+        args_json=redacted_json(details.args_json) or "",
+        result_json=redacted_json(details.result_json),
+    )
 
 
 def _told(details: JobDetails) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from cronqueue import overview, queries
 from cronqueue.database import Database
 from cronqueue.states import TERMINAL
 from cronsched.documents import plain
+from cronsched.redaction import redacted
 from cronsched.web.operations import Operation
 from cronsched.web.problems import Refused, as_document, problem_of
-from cronsched.web.redaction import redacted
 from cronsched.web.requests import database_of, job_id_of
 
 JOB_SECONDS = 0.5

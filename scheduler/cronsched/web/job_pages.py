@@ -14,6 +14,7 @@ from cronqueue import audit, overview, queries
 from cronqueue.queries import JobDetails, JobRow
 from cronqueue.states import TERMINAL
 from cronsched import explanation
+from cronsched.redaction import redacted_json
 from cronsched.web.bulk import ACTS, count_of, meant_by
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import command, render
@@ -123,10 +124,12 @@ def _worth_telling(gap: timedelta | None) -> timedelta | None:
 
 
 def _as_command(details: JobDetails) -> str | None:
-    """The command that enqueues the same again; None where its arguments cannot be read or are long."""
+    """The command that enqueues the same again; None where its arguments are unreadable, long or secret."""
     try:
         stored = json.loads(details.args_json)
     except ValueError:
+        return None
+    if redacted_json(details.args_json) != details.args_json:
         return None
     words: list[object] = ["enqueue", details.row.task]
     for name in ("args", "kwargs"):

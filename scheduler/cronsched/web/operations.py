@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from cronsched.documents import plain
+from cronsched.redaction import redacted
 from cronsched.web.problems import Refused
-from cronsched.web.redaction import redacted
 
 # A job's arguments belong into a row: what is larger belongs elsewhere, and its place into the row.
 LARGEST_BODY = 1_000_000

@@ -21,9 +21,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from cronqueue.clock import utcnow
 from cronqueue.durations import format_duration
 from cronqueue.version import __version__
+from cronsched.redaction import redacted
 from cronsched.web.access import Access, form_token, own_path
 from cronsched.web.problems import Problem
-from cronsched.web.redaction import redacted
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Where there is nothing to tell.
