@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from cronqueue import operations
 from cronqueue.admission import admit
 from cronqueue.claim import Band, claim, claim_unknown, find_lanes, new_token
-from cronqueue.database import Database
+from cronqueue.database import WRITE_TRIES, Database, is_transient
 from cronqueue.enqueueing import enqueue
-from cronqueue.exchange import Order, Request, exchange
+from cronqueue.exchange import Order, Reply, Request, exchange
 from cronqueue.finish import Retention, hold_unknown, release
 from cronqueue.lease import renew
 from cronqueue.plugins import installed
@@ -70,8 +72,8 @@ def of_workers(world: World) -> dict[str, Move]:
     return {
         "claim": lambda database: claim_due(database, 6),
         "claim unknown": unknown,
-        "exchange": lambda database: exchange(database, request, Retention()),
-        "exchange, dropping": lambda database: exchange(database, request, Retention(True, True)),
+        "exchange": lambda database: _exchange(database, request, Retention()),
+        "exchange, dropping": lambda database: _exchange(database, request, Retention(True, True)),
         "finish": lambda database: hand_in(database, held),
         "fail": lambda database: hand_in(database, held[::-1], FAILED),
         "release": _in_transaction(
@@ -145,6 +147,17 @@ def of_schedules(world: World) -> dict[str, Move]:
             database, replace(SETTINGS, keep_occurrences=HOUR)
         ),
     }
+
+
+def _exchange(database: Database, request: Request, retention: Retention) -> Reply:
+    """As an executor does: it keeps what a deadlock or an outage threw back, and sends it again."""
+    for _ in range(WRITE_TRIES):
+        try:
+            return exchange(database, request, retention)
+        except DBAPIError as error:
+            if not is_transient(error):
+                raise
+    raise AssertionError("thrown back again and again")
 
 
 def _claim_and_hold(database: Database, connection: Any) -> None:
