@@ -11,6 +11,7 @@ import pytest
 from cronqueue import configuration, operations, rescue
 from cronqueue.claim import Claimant
 from cronqueue.database import Database
+from cronqueue.lease import renew
 from cronqueue.retry import MAX_REFUNDS
 from cronqueue.settings import Settings
 from job_rows import (
@@ -22,6 +23,7 @@ from job_rows import (
     attempts,
     claim_due,
     claim_one,
+    execute,
     find,
     get,
     hand_in,
@@ -236,3 +238,14 @@ def test_the_wait_after_a_rescue_follows_the_settings(database: Database) -> Non
     pass_time(database, LEASE_SECONDS + 1)
     rescue.rescue(database)
     assert get(database, claimed.id).run_at >= at(LEASE_SECONDS + 1 + 7200)
+
+
+def test_without_the_rows_of_the_workers_leases_are_renewed_and_rescued_all_the_same(
+    database: Database,
+) -> None:
+    kept, lost = claim_one(database), claim_one(database)
+    execute(database, "DELETE FROM sched_workers")
+    pass_time(database, 25)
+    assert renew(database, [kept.lock_token], LEASE).held == {kept.lock_token: frozenset([kept.id])}
+    pass_time(database, 10)
+    assert rescue.rescue(database).ids == (lost.id,)
