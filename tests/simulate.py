@@ -21,7 +21,7 @@ from functools import partial
 from simulation.mutants import MUTANTS, Mutant, mutated
 from simulation.scenario import KINDS, Scenario, draw
 from simulation.shrink import shrink
-from simulation.stage import Played, play
+from simulation.stage import Played, play, template_folder
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def main() -> int:
         )
     if chosen.replay:
         return _replay(*chosen.replay.split("/"))
+    template_folder()  # here, and not in each of the processes
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         if chosen.mutants:
             hunted = partial(_hunt, chosen.mutants)
@@ -127,7 +128,7 @@ def _hunt(most_seeds: int, number: int) -> tuple[int, str] | None:
     mutant = MUTANTS[number]
     with mutated(mutant):
         for seed in range(most_seeds):
-            wrong = play(draw(mutant.kind, seed)).violations()
+            wrong = play(draw(mutant.kind, seed), stops_early=True).violations()
             if wrong:
                 return seed, f"{wrong[0][0]}: {wrong[0][1]}"
     return None

@@ -125,6 +125,21 @@ def _leases(random: Random) -> list[Step]:
     return steps
 
 
+def _returns(random: Random) -> list[Step]:
+    """Workers sleep on the reply to a claim. When they wake, others have had those jobs for a while."""
+    names = _names("w", 2)
+    steps = [Step(random.uniform(0, 1), "start_worker", (name,)) for name in names]
+    for _ in range(random.randint(3, 6)):
+        outcomes = random.choice((["ok"], ["fails", "ok"]))
+        seconds, times = random.choice((0.2, 6.0, 14.0)), random.choice((2, 4))
+        steps.append(_client(random.uniform(1, 10), times, seconds, outcomes))
+    for name in names[: random.choice((1, 1, 2))]:
+        at, long, skip = random.uniform(1, 10), random.uniform(*LONG), random.randrange(2)
+        act = random.choice(("stop_at", "suspend_at"))
+        steps.append(Step(at, act, (f"{name}.1/x", REPLY, skip, long)))
+    return steps
+
+
 def _replies(random: Random) -> list[Step]:
     """Connections break at the worst moment, above all while they commit."""
     names = _names("w", 2)
@@ -211,6 +226,7 @@ def _plans(random: Random) -> list[Step]:
 KINDS: dict[str, Callable[[Random], list[Step]]] = {
     "workers": _workers,
     "leases": _leases,
+    "returns": _returns,
     "replies": _replies,
     "operators": _operators,
     "clocks": _clocks,

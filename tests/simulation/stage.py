@@ -36,6 +36,7 @@ from simulation.world import START, Machine, Process, World
 
 # Seconds after the last fault within which everything that is due must have ended.
 CALM = 100.0
+# Between two looks at how it goes.
 PIECE = 5.0
 SETTINGS = Settings(
     lease=timedelta(seconds=LEASE),
@@ -234,8 +235,8 @@ def play(scenario: Scenario, *, stops_early: bool = False) -> Played:
     """Let it happen; to the end, or with `stops_early` until something is wrong."""
     world = World(f"{scenario.kind}/{scenario.seed}")
     with ExitStack() as stack:
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory()))) / "sched.db"
-        shutil.copy(_template(), path)
+        path = _database_in(stack.enter_context(tempfile.TemporaryDirectory(dir=_memory())))
+        shutil.copy(_database_in(template_folder().name), path)
         stack.enter_context(substitutes(world))
         stack.enter_context(tasks.registered())
         stack.enter_context(_silence())
@@ -307,11 +308,15 @@ def _manifest(files: tuple[Declared, ...]) -> Manifest:
 
 
 @cache
-def _template() -> Path:
-    """The empty database; made once."""
-    folder = Path(tempfile.mkdtemp(prefix="simulation-"))
-    make_template(str(folder / "sched.db"))
-    return folder / "sched.db"
+def template_folder() -> tempfile.TemporaryDirectory[str]:
+    """The empty database's; made once, and gone at the end of the process that made it."""
+    folder = tempfile.TemporaryDirectory(prefix="simulation-")
+    make_template(str(_database_in(folder.name)))
+    return folder
+
+
+def _database_in(folder: str) -> Path:
+    return Path(folder) / "sched.db"
 
 
 def _memory() -> str | None:
