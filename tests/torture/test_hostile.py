@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from sqlalchemy import insert
 
 from cronqueue import Job, enqueue, schema
 from cronqueue.database import Database
+from cronqueue.errors import DatabaseUnreachable
 from job_rows import all_jobs, configured, query
 from postgres_server import PostgresServer
 from services import NO_ARGUMENTS, Stage, eventually, stage_in
@@ -140,7 +143,56 @@ def test_renewals_and_finishes_under_load_never_deadlock(postgres_stage: Stage) 
 
 # A buffer otherwise holds what is done in a tenth of a second: hundreds of jobs on a good machine.
 DEEP_BUFFER = "from cronqueue import holdings\n\nholdings.SHORT_BUFFER = 60.0\n"
+
+
+@pytest.mark.timeout(300)
+def test_what_ends_while_the_disk_is_full_is_handed_in_once_there_is_room(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{small_disk}/sched.db"
+    database = Database(url)
+    schema.upgrade(database)
+    database.dispose()
+    with stage_in(tmp_path, url) as stage:
+        worker = stage.worker("--lease", "10m")
+        job = stage.enqueue("hold", "end")
+        stage.wait_for_notes("began")
+        filler = small_disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 512)
+        with pytest.raises(DatabaseUnreachable, match="full"):
+            _enqueue_without_end(stage)
+        stage.cue("end")
+        # Mostly there is no room for the end of the job; now and then the log begins anew, and there is.
+        eventually(
+            lambda: worker.said("is away.*full") or stage.job(job).state == "succeeded", "its end"
+        )
+        filler.unlink()
+
+        assert stage.wait_for(job).attempts == 1
+        eventually(lambda: _unended(stage) == 0, "the end of all that was accepted", within=200)
+        assert query(stage.database, "PRAGMA integrity_check") == [("ok",)]
+        assert worker.stop() == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A disk of two megabytes, in memory."""
+    folder = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a disk to fill cannot be mounted here: that takes root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+
+
+def _enqueue_without_end(stage: Stage) -> None:
+    while True:
+        stage.enqueue("quick")
 
 
 def _unended(stage: Stage) -> int:
