@@ -27,6 +27,7 @@ from cronqueue.durations import format_duration
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.housekeeping import Housekeeper, Housekeeping
 from cronqueue.imports import fingerprint
+from cronqueue.lease import renewal_period
 from cronqueue.outage import Outage, first_line
 from cronqueue.processes import start_context
 from cronqueue.search import SLOW, rest_after
@@ -81,7 +82,9 @@ class Supervisor:
         self._abort_at: float | None = None
         self._stopped_by = 0
         self._drain_until: float | None = None
-        self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
+        # All are back, and have renewed, before anybody may rescue: that takes a renewal period of contact.
+        soon = renewal_period(template.settings.lease) / 4
+        self._outage = Outage(log, min(_FIRST_PAUSE, soon), min(_LONGEST_PAUSE, soon))
         self._upkeep_at = 0.0
         self._probe_at = 0.0
         self._rest = 0.0

@@ -1,10 +1,11 @@
-"""An executor that cannot be started now is started later, and the supervisor goes on meanwhile."""
+"""A supervisor goes on when an executor cannot be started, and when the database is away."""
 
 from __future__ import annotations
 
 import os
 import resource
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cronqueue import supervisor as module
 from cronqueue.board import Board
 from cronqueue.clock import boottime
 from cronqueue.database import Database
+from cronqueue.lease import renewal_period
 from cronqueue.supervisor import Supervisor
 from in_process import InProcess
 
@@ -54,3 +56,14 @@ def test_a_board_that_the_disk_has_no_room_for_is_refused(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("lease", [1, 5, 30, 600])
+def test_after_an_outage_all_are_back_before_anybody_may_rescue(
+    database: Database, lease: int
+) -> None:
+    settings = timedelta(seconds=lease)
+    supervisor: Any = Supervisor(InProcess(database, lease=settings)._spec, database)
+    for second in range(100):
+        supervisor._outage.failed(ConnectionError("refused"), float(second))
+    assert supervisor._outage.pause <= renewal_period(settings) / 4
