@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cronqueue.hooks import hook
     from cronqueue.models import Job
     from cronqueue.registry import Call, Task, job
+    from cronqueue.secret import Secret
     from cronqueue.serialization import register_type
     from cronqueue.worker import Worker
 
@@ -29,6 +30,7 @@ __all__ = [
     "Discard",
     "Job",
     "Retry",
+    "Secret",
     "Snooze",
     "Task",
     "Worker",
@@ -47,6 +49,7 @@ _HOMES = {
     "Discard": "errors",
     "Job": "models",
     "Retry": "errors",
+    "Secret": "secret",
     "Snooze": "errors",
     "Task": "registry",
     "Worker": "worker",

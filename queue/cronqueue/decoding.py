@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from cronqueue.errors import DecodingError
 from cronqueue.known_types import KnownType, known_by_name, type_name
+from cronqueue.secret import Secret
 
 # Containers inside each other: far below what Python and the databases can follow (about 1,000).
 MAX_DEPTH: Final = 64
@@ -136,6 +137,11 @@ def _revive_tagged(document: dict[str, Any], depth: int) -> Any:
     try:
         if tag == "dict":
             return _revive_members(_only_value(document, dict), depth)
+        if tag == "secret":
+            _check_depth(depth)
+            if document.keys() != {"$type", "value"}:
+                raise DecodingError("a malformed secret: give it a value, and nothing else")
+            return Secret(_revive(document["value"], depth + 1))
         if reader is not None:
             return reader(document)
         if known is not None:

@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 from cronqueue.decoding import MAX_DEPTH, MAX_INT_DIGITS, find_zone, shown
 from cronqueue.errors import EncodingError
 from cronqueue.known_types import known_by_kind, type_name
+from cronqueue.secret import Secret
 
 # Bytes of UTF-8. A row is read by every claim, list and dashboard page: larger data belongs
 # elsewhere, with its id in the arguments.
@@ -261,6 +262,11 @@ def _bytes(value: bytes, depth: int) -> str:
     return _tagged("bytes", base64.b64encode(value).decode())
 
 
+def _secret(value: Secret[object], depth: int) -> str:
+    _check_depth(value, depth)
+    return f'{{"$type":"secret","value":{_write(value.reveal(), depth + 1)}}}'
+
+
 def _tagged(tag: str, text: str) -> str:
     return f'{{"$type":"{tag}","value":"{text}"}}'
 
@@ -281,6 +287,7 @@ _WRITERS: Final[dict[type[Any], _Writer]] = {
     Decimal: _decimal,
     UUID: lambda value, depth: _tagged("uuid", str(value)),
     bytes: _bytes,
+    Secret: _secret,
 }
 
 

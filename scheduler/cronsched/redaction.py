@@ -15,11 +15,13 @@ _SECRET = re.compile(
 
 
 def redacted(value: Any, *, within: bool = False) -> Any:
-    """The value without what stands under a name such as `password`, in arguments, results and progress.
+    """The value without any `Secret`, and without what stands under a name such as `password`.
 
     At any depth, and whatever stands there: bytes and dates are mappings in stored JSON.
     """
     if isinstance(value, Mapping):
+        if within and value.get("$type") == "secret":
+            return HIDDEN
         return {
             key: HIDDEN
             if within and not isinstance(each, bool | None) and _SECRET.search(str(key))

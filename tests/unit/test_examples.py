@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / "schedules"
 
 @pytest.fixture(scope="module")
 def examples() -> types.SimpleNamespace:
-    package = "examples"
+    package = "example_schedules"
     assert import_folder(FOLDER, package) == ()
     names = ("backup", "disk", "links")
     return types.SimpleNamespace(**{name: sys.modules[f"{package}.{name}"] for name in names})

@@ -32,7 +32,8 @@ def test_a_test_that_a_page_names_exists(page: Path) -> None:
 
 
 def test_every_fault_has_a_test_that_shows_it() -> None:
-    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    text = page[page.index("## Faults") : page.index("## Interleavings")]
     rows = [
         line for line in text.splitlines() if line.startswith("| ") and "| Shown by |" not in line
     ]

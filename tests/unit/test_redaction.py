@@ -7,6 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cronqueue import Secret
 from cronqueue.serialization import encode_value
 from cronsched.redaction import HIDDEN, redacted, redacted_json
 
@@ -48,3 +49,20 @@ def test_a_damaged_text_and_none_stay_as_they_are() -> None:
 def test_our_own_columns_are_no_secrets() -> None:
     row = {"token": 7, "args": {"token": "t"}}
     assert json.dumps(redacted(row)) == json.dumps({"token": 7, "args": {"token": HIDDEN}})
+
+
+@given(
+    around=st.lists(st.sampled_from(["list", "dict"]), max_size=6),
+    value=st.sampled_from([CANARY, [CANARY], {"value": CANARY}, Secret(CANARY)]),
+)
+def test_a_value_that_is_marked_is_hidden_at_any_depth_under_any_name(
+    around: list[str], value: object
+) -> None:
+    marked: object = Secret(value)
+    assert CANARY not in f"{marked} {marked!r}"
+    for kind in around:
+        marked = [marked] if kind == "list" else {"more": marked}
+    shown = redacted_json(encode_value(marked))
+    assert shown is not None
+    assert HIDDEN in shown
+    assert CANARY not in shown

@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cronqueue import Secret
+from cronqueue.decoding import MAX_DEPTH
 from cronqueue.errors import DecodingError, EncodingError
 from cronqueue.serialization import (
     MAX_ARGS_BYTES,
@@ -365,3 +367,27 @@ def test_an_offset_with_a_fraction_of_a_second_is_refused() -> None:
     moment = datetime(2026, 1, 1, tzinfo=timezone(timedelta(microseconds=1)))
     with pytest.raises(EncodingError, match="fraction of a second"):
         encode_value(moment)
+
+
+@given(values)
+def test_a_secret_returns_as_a_secret_with_its_value(value: object) -> None:
+    read = decode_value(encode_value([Secret(value)]))
+
+    assert type(read) is list
+    (secret,) = read
+    assert type(secret) is Secret
+    assert repr(secret.reveal()) == repr(value)
+
+
+def test_secrets_inside_each_other_end_where_containers_do() -> None:
+    nested: object = 1
+    for _ in range(MAX_DEPTH + 1):
+        nested = Secret(nested)
+    with pytest.raises(EncodingError, match="containers inside each other"):
+        encode_value(nested)
+
+
+@pytest.mark.parametrize("stored", ['{"$type":"secret"}', '{"$type":"secret","value":1,"more":2}'])
+def test_a_damaged_secret_is_a_decoding_error(stored: str) -> None:
+    with pytest.raises(DecodingError, match="malformed secret"):
+        decode_value(stored)
