@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from pathlib import Path
@@ -79,3 +80,10 @@ def test_the_page_of_settings_has_no_other() -> None:
     cells = re.findall(r"^[|] (`.+?`) [|]", page, re.MULTILINE)
     listed = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
     assert sorted(listed) == sorted(name for name, _, _ in describe_settings())
+
+
+def test_what_comes_from_elsewhere_is_as_it_was_published() -> None:
+    decision = (ROOT / "docs" / "decisions" / "0008-dependencies.md").read_text(encoding="utf-8")
+    script = ROOT / "scheduler" / "cronsched" / "web" / "static" / "htmx.min.js"
+    assert f"sha256 {hashlib.sha256(script.read_bytes()).hexdigest()}" in decision
+    assert "BSD" in script.with_name("htmx.LICENSE").read_text(encoding="utf-8")
