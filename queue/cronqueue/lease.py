@@ -6,6 +6,7 @@ process that the job cannot starve. Only rows past a third of theirs are written
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +42,10 @@ class Contact:
         if self._last is None or at - self._last > LONGEST_GAP_SECONDS:
             self._since = at
         self._last = at
+
+    def silent_for(self, at: float) -> float:
+        """Seconds since the last statement that succeeded."""
+        return math.inf if self._last is None else at - self._last
 
     def lost(self) -> None:
         """A statement failed: the line is gone."""

@@ -126,9 +126,13 @@ class Upkeep:
             self._renew_at = now + renewal_period(lease)
             self._look_at = now + LOOK_PERIOD
         elif now >= self._look_at:
+            silence = self._contact.silent_for(now)
             if tokens:
                 cancelled = look(self._database, tokens).cancelled
                 self._tell_cancelled(cancelled, children)
+            elif silence < LOOK_PERIOD:  # the look for what is due next has kept us in touch
+                self._look_at = now + LOOK_PERIOD - silence
+                return
             else:
                 self._database.server_now()
             self._look_at = now + LOOK_PERIOD
