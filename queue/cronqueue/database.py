@@ -17,61 +17,30 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    ExceptionContext,
-    TextClause,
-    create_engine,
-    event,
-    make_url,
-    text,
-)
+from sqlalchemy import URL, Connection, Engine, TextClause, make_url, text
 from sqlalchemy.exc import ArgumentError as UrlError
-from sqlalchemy.exc import DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.selectable import TextualSelect
 
 from cronqueue.arrays import to_array
 from cronqueue.clock import Clock, SystemClock
 from cronqueue.columns import Instant, to_text
 from cronqueue.direct import Direct
+from cronqueue.engines import POOLER, READ_ONLY, SQLITE_BUSY, create_engine_of
 from cronqueue.errors import ConfigurationError, DatabaseUnreachable, OutcomeUnknown
 
 T = TypeVar("T")
 
 # How often a write meets a deadlock or a busy file before it gives up.
 WRITE_TRIES = 6
-# Writers of SQLite queue up behind one another; the worst wait seen with 16 of them is 3 s.
-SQLITE_BUSY_SECONDS = 10.0
-# A statement of ours takes milliseconds. What takes this long hangs, and holds others up.
-_POSTGRESQL_SESSION = (
-    "SET statement_timeout = '30s'; SET lock_timeout = '5s'; "
-    "SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
-)
-# A cut line is noticed within seconds instead of the two hours of the kernel's default.
-POSTGRESQL_CONNECT: dict[str, Any] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
-    # A cluster made without a locale is SQL_ASCII: psycopg would hand out bytes instead of texts.
-    "client_encoding": "utf8",
-    "application_name": "sched",
-}
-# In a URL: a pooler stands between, which lends a session for one transaction at a time.
-POOLER = "pooler"
-_READ_ONLY = "25006"
 _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
-_SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
 class Database:
@@ -91,13 +60,13 @@ class Database:
         parsed = None
         if engine is None:
             parsed = parse_url(url or "")
-            engine = _create_engine(parsed, pool_size)
+            engine = create_engine_of(parsed, pool_size)
         elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
             self._is_ours = False
         else:
             # A caller's SQLite engine begins its transactions in another way, and an asynchronous one
             # works in its event loop only: ours goes to the same database.
-            engine = _create_engine(_synchronous(parse_url(engine.url)), pool_size)
+            engine = create_engine_of(_synchronous(parse_url(engine.url)), pool_size)
         self.engine = engine
         if not self._is_ours:
             # Whatever level the caller's own transactions have: ours count on this one.
@@ -182,7 +151,7 @@ class Database:
         """The way past transactions; None on a caller's engine, whose connections have their own mode."""
         if not self._is_ours:
             return None
-        return Direct(_create_engine(self.url, self._pool_size, autocommit=True))
+        return Direct(create_engine_of(self.url, self._pool_size, autocommit=True))
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction, again after a deadlock or while the file is busy.
@@ -300,7 +269,7 @@ def is_disconnect(error: BaseException) -> bool:
         error.connection_invalidated
         or state[:2] == "08"
         or state[:4] == "57P0"
-        or state == _READ_ONLY
+        or state == READ_ONLY
     )
 
 
@@ -309,7 +278,7 @@ def is_transient(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     return _sqlstate(error) in _TRANSIENT_SQLSTATES or any(
-        word in str(error.orig) for word in _SQLITE_BUSY
+        word in str(error.orig) for word in SQLITE_BUSY
     )
 
 
@@ -341,90 +310,6 @@ def reaching(url: URL) -> Iterator[None]:
         raise DatabaseUnreachable(
             f"cannot use the database {shown(url)}: {_reason(error)}"
         ) from error
-
-
-def _create_engine(url: URL, pool_size: int, *, autocommit: bool = False) -> Engine:
-    try:
-        if url.get_backend_name() == "sqlite":
-            return _create_sqlite_engine(url, pool_size)
-        return _create_postgresql_engine(url, pool_size, autocommit)
-    except (ImportError, NoSuchModuleError) as error:
-        raise ConfigurationError(
-            f"the driver for {url.drivername} is missing ({error}): pip install 'cronqueue[postgres]'"
-        ) from None
-
-
-def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Engine:
-    arguments = {key: value for key, value in POSTGRESQL_CONNECT.items() if key not in url.query}
-    is_pooled = POOLER in url.query
-    if is_pooled:
-        # What is prepared in one session is not there in the next.
-        arguments["prepare_threshold"] = None
-    engine = create_engine(
-        url.difference_update_query([POOLER]),
-        pool_size=pool_size,
-        max_overflow=10,
-        connect_args=arguments,
-        pool_timeout=30,
-        hide_parameters=True,
-        pool_reset_on_return=None if autocommit else "rollback",
-    )
-
-    @event.listens_for(engine, "connect")
-    def settle(connection: Any, record: object) -> None:
-        if not is_pooled:  # what we set there would be for others
-            connection.autocommit = True
-            connection.execute(_POSTGRESQL_SESSION)
-        connection.autocommit = autocommit
-
-    @event.listens_for(engine, "handle_error")
-    def leave(context: ExceptionContext) -> None:
-        # On a standby, or a primary that became one: whoever connects anew may find the right server.
-        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
-            context.is_disconnect = True
-
-    return engine
-
-
-def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
-    engine = create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=20,
-        hide_parameters=True,
-        connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "do_connect")
-    def make_private(*_: object) -> None:
-        _make_private(url.database or "")
-
-    @event.listens_for(engine, "connect")
-    def settle(connection: Any, record: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
-        # Text that is none, written by hand: an error here would take all other rows with it.
-        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
-        cursor = connection.cursor()
-        # FULL: a commit that returned survives a power cut, in WAL mode too.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        kind = connection.get_execution_options().get("sched_begin", "IMMEDIATE")
-        if kind is not None:
-            connection.exec_driver_sql(f"BEGIN {kind}")
-
-    return engine
-
-
-def _make_private(path: str) -> None:
-    """What jobs are given is nobody else's to read. The files beside it take its permissions over."""
-    if path.startswith("file:"):  # with parameters of SQLite's own
-        return
-    with suppress(OSError):  # it is there already, or SQLite says why it cannot be
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _sqlstate(error: DBAPIError) -> str:

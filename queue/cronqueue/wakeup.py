@@ -21,7 +21,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Dialect, Engine, event, text
 from sqlalchemy.orm import Session
 
-from cronqueue.database import POSTGRESQL_CONNECT, Database
+from cronqueue.database import Database
+from cronqueue.engines import POSTGRESQL_CONNECT
 from cronqueue.models import Job
 
 CHANNEL = "sched_jobs"

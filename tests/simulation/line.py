@@ -19,7 +19,8 @@ from sqlalchemy import event, text
 from cronqueue import schema
 from cronqueue.clock import SystemClock
 from cronqueue.columns import to_text
-from cronqueue.database import SQLITE_BUSY_SECONDS, Database
+from cronqueue.database import Database
+from cronqueue.engines import SQLITE_BUSY_SECONDS
 from cronqueue.errors import OutcomeUnknown
 from simulation.history import (
     Change,

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +42,30 @@ def test_a_new_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert modes == {"sched.db": 0o600, "sched.db-wal": 0o600, "sched.db-shm": 0o600}
+
+
+def test_a_new_sqlite_file_may_be_written_to_while_it_is_opened_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sched.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE already (here INTEGER)")
+        other.execute("BEGIN IMMEDIATE")  # before there is a write-ahead log
+        database = Database(f"sqlite:///{path}")
+        refused = threading.Event()
+
+        def note(*_: float) -> float:
+            refused.set()
+            return 0.0
+
+        monkeypatch.setattr("cronqueue.engines.random.uniform", note)
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(schema.require, database)
+            refused.wait(10)
+            other.execute("COMMIT")
+            opening.result()
+    assert schema.current(database).fit == "ok"
+    database.dispose()
 
 
 def test_an_sqlite_file_that_is_there_keeps_its_permissions(sqlite_url: str) -> None:
