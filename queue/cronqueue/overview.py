@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from statistics import median
 from typing import Any
 
 from sqlalchemy import Connection, Row, text
@@ -120,6 +119,18 @@ def list_workers(database: Database) -> list[WorkerStatus]:
         return [_worker(row, now) for row in connection.execute(_WORKERS)]
 
 
+def takes_queue(worker: WorkerStatus, queue: str) -> bool:
+    """Whether a worker claims from this queue."""
+    taken, left_out = _names(worker.queues), _names(worker.exclude_queues)
+    return (not taken or queue in taken) and queue not in left_out
+
+
+def takes_priority(worker: WorkerStatus, priority: int) -> bool:
+    """Whether the priority is within the worker's band."""
+    low, high = worker.min_priority, worker.max_priority
+    return (low is None or low <= priority) and (high is None or priority <= high)
+
+
 def stats(database: Database) -> Stats:
     """Counts by state, ends of the last hour and day, waits and durations of the newest runs."""
     workers = [each for each in list_workers(database) if each.kind == "worker"]
@@ -143,15 +154,8 @@ def stats(database: Database) -> Stats:
         )
 
 
-def typical_durations(database: Database) -> dict[str, timedelta]:
-    """By task, the median time from start to end of its newest succeeded jobs, 100 at most."""
-    return {
-        task: timedelta(seconds=median(found)) for task, found in _seconds_by_task(database).items()
-    }
-
-
 def durations_by_task(database: Database) -> dict[str, Percentiles]:
-    """By task, how long its newest succeeded jobs took, 100 at most."""
+    """By task, how long its newest succeeded jobs took from start to end, 100 at most."""
     found = {task: percentiles(each) for task, each in _seconds_by_task(database).items()}
     return {task: each for task, each in found.items() if each is not None}
 
@@ -262,6 +266,10 @@ def _worker(row: Row[Any], now: datetime) -> WorkerStatus:
     if age > SILENT_AFTER:
         known["state"] = "silent"
     return WorkerStatus(**known, heartbeat_age=age)
+
+
+def _names(listed: str | None) -> list[str]:
+    return [each.strip() for each in (listed or "").split(",") if each.strip()]
 
 
 def _ended_since(connection: Connection, since: Any) -> dict[str, int]:

@@ -30,10 +30,9 @@ from cronqueue.clock import utcnow
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now, shown
 from cronqueue.durations import format_duration
-from cronqueue.overview import WorkerStatus, list_workers
+from cronqueue.overview import WorkerStatus, list_workers, takes_priority, takes_queue
 from cronqueue.version import __version__
 from cronsched.computed_with import reason_to_recompute
-from cronsched.explanation import takes_priority, takes_queue
 from cronsched.health import SKEW_LIMIT, SKEW_WARNING
 
 Verdict = Literal["ok", "warning", "wrong"]

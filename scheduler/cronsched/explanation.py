@@ -15,7 +15,14 @@ from sqlalchemy import text
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.durations import format_duration
-from cronqueue.overview import Pause, WorkerStatus, list_workers, paused_queues
+from cronqueue.overview import (
+    Pause,
+    WorkerStatus,
+    list_workers,
+    paused_queues,
+    takes_priority,
+    takes_queue,
+)
 from cronqueue.queries import JobRow, find_job
 
 
@@ -169,22 +176,6 @@ def _waits(job: JobRow) -> Reason:
         "it is due: a worker takes it when a place is free and nothing that goes before it is left"
     )
     return Reason("due", words)
-
-
-def takes_queue(worker: WorkerStatus, queue: str) -> bool:
-    """Whether a worker claims from this queue."""
-    taken, left_out = _names(worker.queues), _names(worker.exclude_queues)
-    return (not taken or queue in taken) and queue not in left_out
-
-
-def takes_priority(worker: WorkerStatus, priority: int) -> bool:
-    """Whether the priority is within the worker's band."""
-    low, high = worker.min_priority, worker.max_priority
-    return (low is None or low <= priority) and (high is None or priority <= high)
-
-
-def _names(listed: str | None) -> list[str]:
-    return [each.strip() for each in (listed or "").split(",") if each.strip()]
 
 
 def _by(pause: Pause) -> str:

@@ -48,7 +48,7 @@ def plan(
         run = Applying(database, connection, manifest, settings, now, rows, dry=True)
         effects, refused = run.carry_out_all(changes.changes)
         moved = {each.name: each.moved_by for each in stored.values() if each.moved_by}
-        known = look_around(database, connection, manifest.schedules, moved)
+    known = look_around(database, manifest.schedules, moved)
     lints = [*likely_renames(effects), *lint(manifest.schedules, now, known)]
     return Plan(
         tuple(effects),

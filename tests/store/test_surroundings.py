@@ -24,8 +24,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def look(database: Database) -> Any:
-    with database.snapshot() as connection:
-        return look_around(database, connection, MADE, {})
+    return look_around(database, MADE, {})
 
 
 def add_worker(database: Database, queues: str | None, seconds: float = 0, **more: Any) -> None:

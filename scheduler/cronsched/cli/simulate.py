@@ -33,7 +33,7 @@ def command(
 
     Each job takes as long as the finished ones of its task did in the middle; 1 s where none has finished.
     """
-    from cronqueue.overview import typical_durations
+    from cronqueue.overview import durations_by_task
     from cronsched.schedule_queries import all_definitions
     from cronsched.simulation import simulate
 
@@ -43,7 +43,8 @@ def command(
     if since >= until:
         refuse(f"--from {since.isoformat()} is not before --to {until.isoformat()}")
     definitions, unreadable = all_definitions(database, since, until)
-    durations = typical_durations(database)
+    took = durations_by_task(database)
+    durations = {task: timedelta(seconds=each.p50) for task, each in took.items()}
     places = _places(state, database, workers, concurrency)
     found = simulate(definitions, since, until, places, durations)
     for name in unreadable:

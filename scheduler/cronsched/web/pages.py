@@ -12,7 +12,7 @@ from starlette.routing import Route
 from cronqueue import audit, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
-from cronsched import explanation, health, schedule_queries
+from cronsched import health, schedule_queries
 from cronsched.web import charts, job_pages, page_acts, plan_page, schedule_pages, timeline_page
 from cronsched.web.rendering import render
 from cronsched.web.requests import database_of, memory_of, place_of, settings_of
@@ -117,7 +117,7 @@ def show_help(request: Request) -> Response:
 
 
 def _takers(queue: QueueStats, alive: list[WorkerStatus]) -> list[WorkerStatus]:
-    return [each for each in alive if explanation.takes_queue(each, queue.name)]
+    return [each for each in alive if overview.takes_queue(each, queue.name)]
 
 
 routes = [
