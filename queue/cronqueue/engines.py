@@ -42,7 +42,7 @@ SQLITE_BUSY = ("database is locked", "database table is locked", "database schem
 
 
 def create_engine_of(url: URL, pool_size: int, *, autocommit: bool = False) -> Engine:
-    """An engine of ours; `autocommit`: without transactions. Raises ConfigurationError for a missing driver."""
+    """An engine of ours. Raises ConfigurationError where the driver is missing."""
     try:
         if url.get_backend_name() == "sqlite":
             return _create_sqlite_engine(url, pool_size)

@@ -102,7 +102,7 @@ def insert_jobs(database: Database, connection: Connection, new: Sequence[NewJob
     if not new:
         return []
     if database.is_postgresql:
-        return _insert_arrays(database, connection, new)
+        return _insert_columns(database, connection, new)
     # Straight to the driver, which knows `:name` too: SQLAlchemy copies the values of every row before.
     connection.exec_driver_sql(_ONE_SQLITE, [_parameters(database, each) for each in new])
     return _numbered(connection, len(new))
@@ -118,12 +118,12 @@ def insert_alike(
             for start in range(0, len(args_json), BATCH)
             for job_id in insert_alike(database, connection, new, args_json[start : start + BATCH])
         ]
-    statement = _insert_alike(database.is_postgresql, database.now_sql)
-    parameters = _parameters(database, new) | {"args": database.listed(args_json)}
-    inserted = connection.execute(statement, parameters)
-    # Rows are inserted, and numbered, in the order of the list; RETURNING promises none.
     if database.is_postgresql:
-        return sorted(inserted.scalars())
+        values = {name: getattr(new, name) for name in _KINDS}
+        differing = {"args_json": to_array(args_json)}
+        return _insert_arrays(database, connection, values | differing, tuple(differing))
+    parameters = _parameters(database, new) | {"args": database.listed(args_json)}
+    connection.execute(prepared(_ALIKE_SQLITE), parameters)
     return _numbered(connection, len(args_json))
 
 
@@ -165,7 +165,7 @@ _EXPIRES_AT = (
 )
 _BY_NAME = {name: f":{name}" for name in ("run_at", "delay", "expires_at", "expires_in")}
 _ROW_POSTGRESQL = f"""
-    :task, CAST({{args}} AS json), :queue, :priority, :state, :held_reason, {_RUN_AT.format(**_BY_NAME)},
+    :task, CAST(:args AS json), :queue, :priority, :state, :held_reason, {_RUN_AT.format(**_BY_NAME)},
     :max_attempts, CAST(:timeout AS float8), {_EXPIRES_AT.format(**_BY_NAME)},
     :key, :key_until, :key, CAST(:tags AS json), :origin, :schedule, CAST(:planned_for AS timestamptz),
     :guard, :gated, :pinned, :batch_id, {{now}}, {{now}}"""
@@ -176,9 +176,11 @@ _ROW_SQLITE = """
     :key, :key_until, :key, :tags, :origin, :schedule, :planned_for,
     :guard, :gated, :pinned, :batch_id, :now, :now"""
 _ONE_SQLITE = f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({_ROW_SQLITE.format(args=':args')})"
-# By the arguments alone, which are all that the jobs of most bulks differ in.
-_EACH_SQLITE = "json_each(:args) AS args"
-_EACH_POSTGRESQL = "unnest(CAST(:args AS text[])) AS args(value)"
+# By the arguments alone, which are all that the jobs of most bulks differ in: one text instead of many rows.
+_ALIKE_SQLITE = (
+    f"INSERT INTO sched_jobs ({_COLUMNS}) SELECT {_ROW_SQLITE.format(args='args.value')}"
+    " FROM json_each(:args) AS args"
+)
 # Arrays go over the wire as few parameters, however many the rows; three times as fast as rows of VALUES.
 _KINDS = {
     "task": "text",
@@ -217,23 +219,13 @@ RETURNING id
 @cache
 def _insert_one(is_postgresql: bool, keyed: bool, now_sql: str) -> TextualSelect:
     """Without a key there is no conflict to arbitrate, and the plain INSERT is a little cheaper."""
-    row = (_ROW_POSTGRESQL if is_postgresql else _ROW_SQLITE).format(args=":args", now=now_sql)
+    row = _ROW_POSTGRESQL.format(now=now_sql) if is_postgresql else _ROW_SQLITE.format(args=":args")
     conflict = _KEY_CONFLICT if keyed else ""
     statement = (
         f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({row}) {conflict}"
         " RETURNING id, run_at, expires_at, created_at"
     )
     return text(statement).columns(run_at=Instant(), expires_at=Instant(), created_at=Instant())
-
-
-@cache
-def _insert_alike(is_postgresql: bool, now_sql: str) -> TextClause:
-    row, each = (
-        (_ROW_POSTGRESQL, _EACH_POSTGRESQL) if is_postgresql else (_ROW_SQLITE, _EACH_SQLITE)
-    )
-    values = row.format(args="args.value", now=now_sql)
-    returning = "RETURNING id" if is_postgresql else ""
-    return text(f"INSERT INTO sched_jobs ({_COLUMNS}) SELECT {values} FROM {each} {returning}")
 
 
 @lru_cache(maxsize=100)
@@ -257,13 +249,22 @@ def _numbered(connection: Connection, count: int) -> list[int]:
     return list(range(last - count + 1, last + 1))
 
 
-def _insert_arrays(database: Database, connection: Connection, new: Sequence[NewJob]) -> list[int]:
+def _insert_columns(database: Database, connection: Connection, new: Sequence[NewJob]) -> list[int]:
     columns = {name: list(map(attrgetter(name), new)) for name in _KINDS}
     alike = {name for name, values in columns.items() if len(set(values)) == 1} - {"run_at"}
     differing = tuple(name for name in columns if name not in alike)
     parameters = {
         name: values[0] if name in alike else to_array(values) for name, values in columns.items()
     }
+    return _insert_arrays(database, connection, parameters, differing)
+
+
+def _insert_arrays(
+    database: Database,
+    connection: Connection,
+    parameters: dict[str, Any],
+    differing: tuple[str, ...],
+) -> list[int]:
     statement = _insert_many(differing, database.now_sql)
     ids = connection.execute(statement, parameters | database.now_parameter()).scalars()
     # Rows are inserted, and numbered, in the order of the arrays; RETURNING promises none.
