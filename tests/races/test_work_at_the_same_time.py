@@ -71,7 +71,7 @@ class Worker:
         rescue(self.database)
         return_jobs(self.database, self.claimant.worker_id, Death("it seems dead", frozenset()))
         expire(self.database)
-        prune(self.database, timedelta(hours=1), 1_000)
+        prune(self.database, timedelta(hours=1), keep_count=JOBS)
 
 
 def test_work_at_the_same_time_neither_deadlocks_nor_ends_a_job_twice(
