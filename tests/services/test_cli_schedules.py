@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -51,6 +51,23 @@ def test_a_pause_is_told_and_its_undo_resumes(written: Project, database: Databa
     assert query(database, "SELECT DISTINCT state FROM sched_jobs") == [("queued",)]
     assert "paused" not in written.run("schedules", "show", NAME).stdout
     assert written.refused("schedules", "resume", NAME, code=1).endswith("is not paused")
+
+
+def test_a_pause_may_say_how_long_it_lasts(written: Project) -> None:
+    until = written.data("schedules", "pause", NAME, "--for", "2h")["until"]
+    assert timedelta(minutes=115) < datetime.fromisoformat(until) - now() <= timedelta(hours=2)
+    until = written.data("queues", "pause", "mail", "--until", "in 2h")["until"]
+    assert timedelta(minutes=115) < datetime.fromisoformat(until) - now() <= timedelta(hours=2)
+    both = ("--for", "2h", "--until", "in 2h")
+    assert "give one of them" in written.refused("schedules", "pause", NAME, *both)
+
+
+def test_the_next_occurrence_needs_no_time(written: Project) -> None:
+    first = upcoming(written)[0]
+    skipped = written.data("schedules", "skip", NAME, "next")
+    assert (skipped["planned_for"], skipped["reached"]) == (first, "done")
+    unknown = written.refused("schedules", "skip", "nobody", "next", code=5)
+    assert unknown.startswith("there is no schedule 'nobody'")
 
 
 def test_a_resume_tells_what_it_did(written: Project) -> None:

@@ -124,11 +124,14 @@ def zone_of(state: State) -> ZoneInfo:
 
 
 def parse_time(state: State, option: str, text: str) -> datetime:
-    """A time from the command line: with an offset, or read in --tz; "07:30" is the next one."""
+    """A time from the command line: with an offset, or read in --tz; "07:30" is the next one.
+
+    "now", "in 2h" and "2h ago" count from the present.
+    """
     from cronqueue.columns import EARLIEST, LATEST
 
     try:
-        moment = datetime.fromisoformat(text)
+        moment = _parse_relative_time(text) or datetime.fromisoformat(text)
     except ValueError:
         return _parse_clock_time(state, option, text)
     if moment.utcoffset() is None:
@@ -147,6 +150,32 @@ def parse_time(state: State, option: str, text: str) -> datetime:
     return utc
 
 
+def parse_end(state: State, until: str | None, how_long: timedelta | None) -> datetime | None:
+    """When a pause ends by itself: --until a time, --for a while, or never."""
+    from cronqueue.clock import utcnow
+
+    if how_long is None:
+        return None if until is None else parse_time(state, "--until", until)
+    if until is not None:
+        refuse("--until TIME and --for DURATION say the same: give one of them")
+    return utcnow() + how_long
+
+
+def _parse_relative_time(text: str) -> datetime | None:
+    """A time that counts from now, if it is one. Raises ValueError for what is no duration."""
+    from cronqueue.clock import utcnow
+    from cronqueue.durations import parse_duration
+
+    words = text.split()
+    if words == ["now"]:
+        return utcnow()
+    if len(words) == 2 and words[0] == "in":
+        return utcnow() + parse_duration(words[1])
+    if len(words) == 2 and words[1] == "ago":
+        return utcnow() - parse_duration(words[0])
+    return None
+
+
 def _parse_clock_time(state: State, option: str, text: str) -> datetime:
     from cronqueue.clock import utcnow
 
@@ -154,7 +183,7 @@ def _parse_clock_time(state: State, option: str, text: str) -> datetime:
     if match is None:
         refuse(
             f"{option} {shown(text)} is no time: write 2026-01-31T07:30+01:00,"
-            " '2026-01-31 07:30' with --tz, or 07:30"
+            " '2026-01-31 07:30' with --tz, 07:30, 'in 2h', '2h ago' or now"
         )
     now = utcnow().astimezone(zone_of(state))
     moment = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)

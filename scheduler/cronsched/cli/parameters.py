@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from cronqueue.states import STATES
 
 # The ids of rows are 64 bits wide.
 _MAX_ID = 2**63 - 1
+# The units of a rate.
+_MINUTES = {"s": 1 / 60, "min": 1.0, "m": 1.0, "h": 60.0, "d": 1440.0}
 # As much of a value as a message repeats.
 _SHOWN = 60
 
@@ -36,6 +39,20 @@ class Duration(click.ParamType[timedelta]):
                 param,
                 ctx,
             )
+
+
+class Rate(click.ParamType[float]):
+    """10, 10/min, 100/h: how many a minute."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The number per minute."""
+        count, slash, unit = str(value).partition("/")
+        minutes = _MINUTES.get(unit if slash else "min")
+        if minutes is None or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", count) or not float(count):
+            self.fail(f"{shown(value)} is no rate: write 10/min, 100/h or 2/s", param, ctx)
+        return float(count) / minutes
 
 
 class Json(click.ParamType[Any]):
@@ -77,6 +94,7 @@ class JobId(click.ParamType[int]):
 
 
 DURATION = Duration()
+RATE = Rate()
 JSON_LIST = Json(list)
 JSON_OBJECT = Json(dict)
 JOB_ID = JobId()

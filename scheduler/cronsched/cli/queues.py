@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
-from cronsched.cli.output import parse_time, print_done, print_list, show_time
+from cronsched.cli.output import parse_end, print_done, print_list, show_time
+from cronsched.cli.parameters import DURATION
 
 if TYPE_CHECKING:
     from cronqueue.overview import Pause
@@ -53,13 +55,16 @@ def _pause(state: State, pause: Pause | None) -> str | None:
 @click.argument("name")
 @click.option("--reason", help="Shown to everybody.")
 @click.option("--until", metavar="TIME", help="Resume by itself then.")
+@click.option("--for", "how_long", type=DURATION, help="Resume by itself after so long.")
 @pass_state
-def pause(state: State, name: str, reason: str | None, until: str | None) -> None:
+def pause(
+    state: State, name: str, reason: str | None, until: str | None, how_long: timedelta | None
+) -> None:
     """Let no worker claim from a queue; what runs goes on."""
     from cronqueue import operations
     from cronqueue.audit import this_user
 
-    moment = None if until is None else parse_time(state, "--until", until)
+    moment = parse_end(state, until, how_long)
     operations.pause_queue(state.open(), name, actor=this_user(), reason=reason, until=moment)
     end = "" if moment is None else f" until {show_time(state, moment)}"
     words = f"queue {name} is paused{end}; undo: sched queues resume {name}"

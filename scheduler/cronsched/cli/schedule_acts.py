@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import NO_MATCH, Exit, refuse
-from cronsched.cli.output import counted, parse_time, print_done, print_json, show_time
+from cronsched.cli.output import counted, parse_end, parse_time, print_done, print_json, show_time
+from cronsched.cli.parameters import DURATION, RATE
 
 if TYPE_CHECKING:
     from cronsched.backfill import Backfill
@@ -26,13 +27,16 @@ _TOLD = 5
 @click.argument("name")
 @click.option("--reason", help="Shown to everybody.")
 @click.option("--until", metavar="TIME", help="Resume by itself then.")
+@click.option("--for", "how_long", type=DURATION, help="Resume by itself after so long.")
 @pass_state
-def _pause(state: State, name: str, reason: str | None, until: str | None) -> None:
+def _pause(
+    state: State, name: str, reason: str | None, until: str | None, how_long: timedelta | None
+) -> None:
     """Hold a schedule's jobs that no worker has claimed, and those to come."""
     from cronqueue.audit import this_user
     from cronsched import pausing
 
-    moment = None if until is None else parse_time(state, "--until", until)
+    moment = parse_end(state, until, how_long)
     held = pausing.pause(state.open(), name, actor=this_user(), reason=reason, until=moment)
     end = "" if moment is None else f" until {show_time(state, moment)}"
     undo = _command("resume", name)
@@ -63,11 +67,11 @@ def _resume(state: State, name: str, catch_up: bool) -> None:
 @click.option("--reason", help="Kept with the decision.")
 @pass_state
 def _skip(state: State, name: str, time: str, reason: str | None) -> None:
-    """Do not run the occurrence that is planned for this time."""
+    """Do not run the occurrence that is planned for this time; "next" is the one to come."""
     from cronqueue.audit import this_user
     from cronsched import overrides
 
-    planned_for = parse_time(state, "TIME", time)
+    planned_for = _planned_for(state, name, time)
     reached = overrides.skip(state.open(), name, planned_for, actor=this_user(), reason=reason)
     _tell_decision(state, "skip", "is skipped", name, planned_for, reached)
 
@@ -83,7 +87,7 @@ def _move(state: State, name: str, time: str, to: str, reason: str | None) -> No
     from cronqueue.audit import this_user
     from cronsched import overrides
 
-    planned_for, moment = parse_time(state, "TIME", time), parse_time(state, "--to", to)
+    planned_for, moment = _planned_for(state, name, time), parse_time(state, "--to", to)
     reached = overrides.move(
         state.open(), name, planned_for, moment, actor=this_user(), reason=reason
     )
@@ -102,7 +106,7 @@ def _edit(state: State, name: str, time: str, priority: int, reason: str | None)
     from cronqueue.audit import this_user
     from cronsched import overrides
 
-    planned_for = parse_time(state, "TIME", time)
+    planned_for = _planned_for(state, name, time)
     reached = overrides.edit(
         state.open(), name, planned_for, priority, actor=this_user(), reason=reason
     )
@@ -119,7 +123,7 @@ def _restore(state: State, name: str, time: str) -> None:
     from cronqueue.audit import this_user
     from cronsched import overrides
 
-    planned_for = parse_time(state, "TIME", time)
+    planned_for = _planned_for(state, name, time)
     settings = state.loaded.settings
     reached = overrides.restore(state.open(), name, planned_for, settings, actor=this_user())
     undo = _command("skip", name, planned_for)
@@ -134,7 +138,7 @@ def _restore(state: State, name: str, time: str) -> None:
 @click.option("--to", "end", metavar="TIME", help="Up to this time, which is left out.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be written.")
 @click.option("--limit", type=click.IntRange(1, 10_000), help="At most so many jobs; 1000.")
-@click.option("--rate", type=float, metavar="N", help="At most so many a minute.")
+@click.option("--rate", type=RATE, help="At most so many a minute, or 100/h, or 2/s.")
 @click.option("--priority", type=int, help="Instead of the schedule's; higher runs first.")
 @click.option("--force", is_flag=True, help="What ran already too, outside the ledger.")
 @click.option("--undo", "batch", metavar="BATCH", help="Cancel what has not started of this one.")
@@ -176,6 +180,18 @@ def _backfill(
 
 
 ACTS = (_pause, _resume, _skip, _move, _edit, _restore, _backfill)
+
+
+def _planned_for(state: State, name: str, time: str) -> datetime:
+    """The planned time of one occurrence; "next" is the one to come."""
+    from cronsched.schedule_queries import next_occurrences
+
+    if time != "next":
+        return parse_time(state, "TIME", time)
+    found = next_occurrences(state.open(), name, 1)
+    if not found:
+        raise Exit(NO_MATCH, f"schedule {name!r} has no occurrence to come")
+    return found[0].planned_for
 
 
 def _command(act: str, name: str, planned_for: datetime | None = None) -> str:
