@@ -59,15 +59,22 @@ def main() -> None:
 
 
 def _pick_up(database: Database, count: int, starts: _Starts) -> Figures:
-    with worker(database):
-        for number in range(-3, 0):  # the task's module is imported, the connections are made
-            starts.after(number, partial(jobs.tell_start.enqueue, number))
+    with _warm_worker(database, starts):
         return percentiles(
             [
                 starts.after(number, partial(jobs.tell_start.enqueue, number))
                 for number in range(count)
             ]
         )
+
+
+@contextmanager
+def _warm_worker(database: Database, starts: _Starts) -> Iterator[None]:
+    """A worker that has imported the task's module and made its connections."""
+    with worker(database):
+        for number in range(-3, 0):
+            starts.after(number, partial(jobs.tell_start.enqueue, number))
+        yield
 
 
 def _by_hand(database: Database, count: int, starts: _Starts) -> Figures:
@@ -112,7 +119,7 @@ def serve(url: str) -> None:
 
 def _delayed(database: Database, count: int, starts: _Starts) -> Figures:
     """How late each began; below zero it would be too early."""
-    with worker(database):
+    with _warm_worker(database, starts):
         due = {}
         for number in range(count):
             options = jobs.tell_start.options(delay=random.uniform(*DELAYS))
