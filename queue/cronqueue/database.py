@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 # How often a write meets a deadlock or a busy file before it gives up.
 WRITE_TRIES = 6
+_INSTANT = Instant()
 _TRANSIENT_SQLSTATES = {"40001", "40P01", "55P03"}
 
 
@@ -104,7 +105,7 @@ class Database:
 
     def as_moment(self, stored: Any) -> Any:
         """A moment, or None, as the driver has read it."""
-        return Instant().process_result_value(stored, self.engine.dialect)
+        return _INSTANT.process_result_value(stored, self.engine.dialect)
 
     def among(self, parameter: str) -> str:
         """The SQL of "is among the values of this parameter", which `listed` makes."""
@@ -151,7 +152,8 @@ class Database:
         """The way past transactions; None on a caller's engine, whose connections have their own mode."""
         if not self._is_ours:
             return None
-        return Direct(create_engine_of(self.url, self._pool_size, autocommit=True))
+        engine = create_engine_of(self.url, self._pool_size, autocommit=True)
+        return Direct(engine, most_at_hand=self._pool_size)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction, again after a deadlock or while the file is busy.
@@ -186,10 +188,13 @@ class Database:
         """They belong to the process that we were forked from, which goes on with them."""
         if self._is_ours:
             self.engine.dispose(close=False)
-            self.__dict__.pop("direct", None)
+            if (direct := self.__dict__.pop("direct", None)) is not None:
+                _of_parents.append(direct)
 
 
 _all: WeakSet[Database] = WeakSet()
+# What our parent holds at hand, kept so that nothing closes it here.
+_of_parents: list[Direct] = []
 
 
 def _forget_connections() -> None:

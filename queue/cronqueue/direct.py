@@ -7,8 +7,9 @@ for each statement: 90 us of a process's time instead of 350, for an INSERT whos
 from __future__ import annotations
 
 import select
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +27,36 @@ class _Words:
     order: tuple[str, ...] | None
 
 
-class Direct:
-    """Connections without transactions. A cursor of each is kept: making one costs half a statement."""
+class _Line:
+    """A connection with what is kept of it: making these costs as much as a statement."""
 
-    def __init__(self, engine: Engine) -> None:
+    __slots__ = ("connection", "cursor", "readable")
+
+    def __init__(self, connection: PoolProxiedConnection, *, is_server: bool) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.readable: select.poll | None = None
+        if is_server:
+            driver: Any = connection.driver_connection
+            self.readable = select.poll()
+            self.readable.register(driver.fileno(), select.POLLIN)
+
+    def is_stale(self) -> bool:
+        """Whether the server has closed its end, or said something that nobody asked for."""
+        driver: Any = self.connection.driver_connection
+        return self.readable is not None and (driver.closed or bool(self.readable.poll(0)))
+
+
+class Direct:
+    """Connections without transactions. The engine's pool makes and counts them; as many as it would keep
+    stay at hand here, since giving one back and taking it again costs a third of a statement."""
+
+    def __init__(self, engine: Engine, most_at_hand: int) -> None:
         self._engine = engine
+        self._most_at_hand = most_at_hand
+        self._at_hand: deque[_Line] = deque()  # the one that was used last is taken first
         self._words: dict[TextualSelect, _Words] = {}
+        self._is_server = engine.dialect.name == "postgresql"
 
     def fetch(self, statement: TextualSelect, parameters: Mapping[str, Any]) -> Any:
         """Execute it; returns its row, or None.
@@ -53,6 +78,9 @@ class Direct:
 
     def dispose(self) -> None:
         """Close the connections."""
+        with suppress(IndexError):
+            while True:
+                self._at_hand.pop().connection.invalidate()
         self._engine.dispose()
 
     def _translated(self, statement: TextualSelect) -> _Words:
@@ -63,39 +91,36 @@ class Direct:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        connection = self._connect()
+        line = self._take()
         try:
-            if "cursor" not in connection.info:
-                connection.info["cursor"] = connection.cursor()
-            yield connection.info["cursor"]
+            yield line.cursor
         except BaseException as error:
-            is_lost = self._is_lost(error, connection)
-            connection.invalidate()
+            is_lost = self._is_lost(error, line.connection)
+            line.connection.invalidate()
             if is_lost:
                 raise OutcomeUnknown(
                     f"the connection was lost, and what was sent may have happened: {error}"
                 ) from error
             raise
-        connection.close()
+        self._give_back(line)
 
-    def _connect(self) -> PoolProxiedConnection:
-        """A connection that is not known to be dead: what breaks now would leave us in doubt."""
+    def _take(self) -> _Line:
+        """A line that is not known to be dead: what breaks now would leave us in doubt."""
         while True:
-            connection = self._engine.raw_connection()
-            if not self._is_stale(connection):
-                return connection
-            connection.invalidate()
+            try:
+                line = self._at_hand.pop()
+            except IndexError:
+                line = _Line(self._engine.raw_connection(), is_server=self._is_server)
+            if not line.is_stale():
+                return line
+            line.connection.invalidate()
 
-    def _is_stale(self, connection: PoolProxiedConnection) -> bool:
-        """Whether the server has closed its end, or said something that nobody asked for."""
-        if self._engine.dialect.name != "postgresql":
-            return False
-        driver: Any = connection.driver_connection
-        if driver.closed:
-            return True
-        readable = select.poll()
-        readable.register(driver.fileno(), select.POLLIN)
-        return bool(readable.poll(0))
+    def _give_back(self, line: _Line) -> None:
+        if len(self._at_hand) < self._most_at_hand:
+            self._at_hand.append(line)
+        else:
+            line.cursor.close()
+            line.connection.close()
 
     def _is_lost(self, error: BaseException, connection: PoolProxiedConnection) -> bool:
         dialect = self._engine.dialect

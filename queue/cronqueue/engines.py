@@ -35,6 +35,9 @@ POSTGRESQL_CONNECT: dict[str, Any] = {
 }
 # In a URL: a pooler stands between, which lends a session for one transaction at a time.
 POOLER = "pooler"
+# In each pool the connection that came back last is taken first: what serves it is still in the caches. In
+# turns, a second connection that is hardly used makes each INSERT through the first a third slower.
+_POOL = {"pool_use_lifo": True, "hide_parameters": True}
 # The server's word for a session that may only read.
 READ_ONLY = "25006"
 # SQLite's words for: somebody else is at it.
@@ -65,7 +68,7 @@ def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Eng
         max_overflow=10,
         connect_args=arguments,
         pool_timeout=30,
-        hide_parameters=True,
+        **_POOL,
         pool_reset_on_return=None if autocommit else "rollback",
     )
 
@@ -90,7 +93,7 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         url,
         pool_size=pool_size,
         max_overflow=20,
-        hide_parameters=True,
+        **_POOL,
         connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -64,8 +65,8 @@ class Inserted(NamedTuple):
 
 def insert_job(database: Database, connection: Connection, new: NewJob) -> Inserted | None:
     """Insert one job; None where an unfinished job holds its key."""
-    statement = _insert_one(database.is_postgresql, new.key is not None, database.now_sql)
-    row = connection.execute(statement, _parameters(database, new)).one_or_none()
+    statement, parameters = _insert_statement(database, new)
+    row = connection.execute(statement, parameters).one_or_none()
     return None if row is None else Inserted._make(row)
 
 
@@ -77,9 +78,9 @@ def insert_directly(database: Database, new: NewJob) -> Inserted | None:
     """
     if database.direct is None:
         return None
-    statement = _insert_one(database.is_postgresql, new.key is not None, database.now_sql)
+    statement, parameters = _insert_statement(database, new)
     try:
-        row = database.direct.fetch(statement, _parameters(database, new))
+        row = database.direct.fetch(statement, parameters)
     except OutcomeUnknown:
         raise
     except Exception as error:
@@ -154,6 +155,26 @@ _COLUMNS = (
     "key, key_until, unique_key, tags, origin, schedule, planned_for, guard, gated, pinned, batch_id,"
     " created_at, updated_at"
 )
+# Five parameters go over the wire in half the client's time of twenty.
+_LEFT_OUT: dict[str, object] = {
+    "state": "queued",
+    "held_reason": None,
+    "run_at": None,
+    "delay": 0.0,
+    "timeout": None,
+    "expires_at": None,
+    "expires_in": None,
+    "key": None,
+    "key_until": None,
+    "tags": None,
+    "origin": "adhoc",
+    "schedule": None,
+    "planned_for": None,
+    "guard": None,
+    "gated": False,
+    "pinned": False,
+    "batch_id": None,
+}
 _KEY_CONFLICT = "ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL DO NOTHING"
 
 # "Now" is the server's: a client's clock that is wrong must not make its jobs late or early.
@@ -216,16 +237,35 @@ RETURNING id
 """
 
 
-@cache
-def _insert_one(is_postgresql: bool, keyed: bool, now_sql: str) -> TextualSelect:
+def _insert_statement(database: Database, new: NewJob) -> tuple[TextualSelect, dict[str, Any]]:
+    """The statement for one job, and its parameters: what most jobs leave out stands in the SQL."""
+    parameters = {
+        name: value
+        for name, value in _parameters(database, new).items()
+        if name not in _LEFT_OUT or value != _LEFT_OUT[name]
+    }
+    return _insert_one(database.is_postgresql, tuple(parameters), database.now_sql), parameters
+
+
+@lru_cache(maxsize=100)
+def _insert_one(is_postgresql: bool, given: tuple[str, ...], now_sql: str) -> TextualSelect:
     """Without a key there is no conflict to arbitrate, and the plain INSERT is a little cheaper."""
     row = _ROW_POSTGRESQL.format(now=now_sql) if is_postgresql else _ROW_SQLITE.format(args=":args")
-    conflict = _KEY_CONFLICT if keyed else ""
+    row = re.sub(
+        r":(\w+)",
+        lambda found: found[0] if found[1] in given else _literal(_LEFT_OUT[found[1]]),
+        row,
+    )
+    conflict = _KEY_CONFLICT if "key" in given else ""
     statement = (
         f"INSERT INTO sched_jobs ({_COLUMNS}) VALUES ({row}) {conflict}"
         " RETURNING id, run_at, expires_at, created_at"
     )
     return text(statement).columns(run_at=Instant(), expires_at=Instant(), created_at=Instant())
+
+
+def _literal(value: object) -> str:
+    return "NULL" if value is None else f"'{value}'" if isinstance(value, str) else str(value)
 
 
 @lru_cache(maxsize=100)
