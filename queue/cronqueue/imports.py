@@ -16,6 +16,8 @@ from functools import partial
 from importlib.machinery import FileFinder, SourceFileLoader
 from pathlib import Path
 
+from cronqueue.trust import untrusted
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -54,12 +56,17 @@ def import_all(modules: Iterable[str], folder: Path | None) -> tuple[list[Path],
 
 
 def import_folder(folder: Path, package: str = "schedules") -> tuple[Fault, ...]:
-    """Execute every file of `folder` as the module `<package>.<stem>`; returns what went wrong."""
+    """Execute every file of `folder` as the module `<package>.<stem>`; returns what went wrong.
+
+    Nothing is executed where others could have written it.
+    """
+    if faults := tuple(Fault(str(path), None, why) for path, why in untrusted(folder)):
+        return faults
     _make_package(folder, package)
-    faults = (
+    attempts = (
         _attempt(str(path), partial(_execute, path, package)) for path in source_files(folder)
     )
-    return tuple(fault for fault in faults if fault)
+    return tuple(fault for fault in attempts if fault)
 
 
 def import_modules(names: Iterable[str]) -> tuple[Fault, ...]:
@@ -77,7 +84,7 @@ def _status(path: Path) -> tuple[object, ...] | None:
     times = (
         () if path.suffix not in _WATCHED else (status.st_mtime_ns, status.st_size, status.st_ino)
     )
-    return (path.name, status.st_mode, *times)
+    return (path.name, status.st_mode, status.st_uid, *times)
 
 
 class _SourceLoader(SourceFileLoader):

@@ -29,9 +29,10 @@ from cronqueue.errors import ClockLeapt
 from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
+from cronqueue.trust import writable_by_group
 from cronsched.chains import continue_chains
 from cronsched.deploys import Brought, Contact, Decision
-from cronsched.loader import load_in_child, writable_by_others
+from cronsched.loader import load_in_child
 from cronsched.manifest import Manifest
 from cronsched.manifests import bring, in_force, let_go, look, place_of, still_in_force
 from cronsched.materializer import next_refill, top_up
@@ -279,7 +280,7 @@ class Daemon:
 
     def _warn_of_others(self) -> None:
         """Whoever may write a schedule file runs code as the user of this daemon and of the workers."""
-        for path in writable_by_others(self._options.folder):
+        for path in writable_by_group(self._options.folder):
             if path not in self._warned_of:
                 self._warned_of.add(path)
                 log.warning("%s: its group may write it, and so run code as us: chmod g-w", path)

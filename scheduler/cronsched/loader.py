@@ -31,8 +31,6 @@ CHILD_TIMEOUT = timedelta(seconds=60)
 _GRACE_SECONDS = 5.0
 # How soon a child is noticed that is not wanted any more.
 _LOOK_SECONDS = 0.2
-_WORLD_WRITABLE = 0o002
-_GROUP_WRITABLE = 0o020
 # What faulthandler prints of a child that hangs or crashes: the innermost call comes first.
 _TIMED_OUT = "Timeout ("
 _TRACED = re.compile(r'File "([^"]+)", line ([0-9]+)')
@@ -93,15 +91,6 @@ def load_in_child(
     return make_manifest((), [_fault_of_child(Path(folder), ending, printed, timeout)])
 
 
-def writable_by_others(folder: Path) -> list[Path]:
-    """What of the folder members of a group may write; a group that is our own main one holds us alone."""
-    return [
-        path
-        for path in (folder, *source_files(folder))
-        if _mode(path) & _GROUP_WRITABLE and path.stat().st_gid != os.getegid()
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The child of `load_in_child`: writes the manifest to a file of its own."""
     parser = argparse.ArgumentParser(prog="python -m cronsched.loader")
@@ -125,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _unusable(folder: Path, missing_ok: bool) -> Iterable[Fault]:
-    """Why nothing of the folder is executed: it is not there, or anybody may write into it."""
+    """Why nothing of the folder can be executed."""
     if not folder.exists():
         if not missing_ok:
             yield Fault(
@@ -143,21 +132,6 @@ def _unusable(folder: Path, missing_ok: bool) -> Iterable[Fault]:
         return
     if not os.access(folder, os.R_OK | os.X_OK):
         yield Fault(str(folder), None, f"cannot be read: chmod u+rx {folder}")
-    for path in (folder, *source_files(folder)):
-        if os.name == "posix" and _mode(path) & _WORLD_WRITABLE:
-            yield Fault(
-                str(path),
-                None,
-                f"anybody may write it, so nothing here is executed: chmod o-w {path}",
-            )
-
-
-def _mode(path: Path) -> int:
-    """Its permissions; none where there is nothing: loading it tells of that."""
-    try:
-        return path.stat().st_mode
-    except OSError:
-        return 0
 
 
 def _forget_package() -> None:

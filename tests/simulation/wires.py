@@ -265,7 +265,7 @@ def substitutes(world: World) -> Iterator[None]:
             "time": time,
             "secrets": secret,
             "fingerprint": fingerprint_here,
-            "writable_by_others": lambda folder: (),
+            "writable_by_group": lambda folder: (),
         },
         "cronsched.backfill": {"secrets": secret},
     }
