@@ -195,6 +195,9 @@ class Settings:
     quiet: bool = _setting(False, _flag, "print errors only")
     name: str | None = _setting(None, _text, "the worker's name; default host:pid")
     tags: tuple[tuple[str, str], ...] = _setting((), _pairs, "labels of the worker, key=value")
+    alive_file: str | None = _setting(
+        None, _text, "file that a daemon or worker touches every 5 s while it turns"
+    )
     tz: str = _setting("UTC", _text, "time zone of schedules that name none")
     host: str = _setting("127.0.0.1", _text, "address that the web page listens at")
     port: int = _setting(8321, _whole(1, 65_535), "port of the web page")

@@ -32,6 +32,7 @@ from cronqueue.outage import Outage, first_line
 from cronqueue.processes import start_context
 from cronqueue.search import SLOW, rest_after
 from cronqueue.settings import Settings
+from cronqueue.signsoflife import SignsOfLife
 from cronqueue.upkeep import Upkeep
 
 log = logging.getLogger("cronqueue.worker")
@@ -94,6 +95,7 @@ class Supervisor:
         self._restart_at = 0.0
         self._restart_pause = 0.0
         self._files = _FileWatch()
+        self._signs = SignsOfLife(self._settings.alive_file)
         self._wakeup_reader, self._wakeup_writer = socket.socketpair()
 
     def run(self) -> int:
@@ -111,6 +113,7 @@ class Supervisor:
                 child.receive()
             self._bury_dead()
             now = boottime()
+            self._give_signs(now)
             self._end_overdue(now, time.monotonic())
             self._replace_missing(now)
             if now >= self._upkeep_at:
@@ -175,6 +178,11 @@ class Supervisor:
             self._listener.close()
             self._listener = None
             self._listen_at = boottime() + _LISTEN_AGAIN_AFTER
+
+    def _give_signs(self, now: float) -> None:
+        self._signs.alive(now)
+        if any(child.is_ready for child in self._children):
+            self._signs.ready(_in_words(self._settings))
 
     def _bury_dead(self) -> None:
         for child in [child for child in self._children if not child.process.is_alive()]:
@@ -349,6 +357,7 @@ class Supervisor:
                 time.sleep(_SAME_SIGNAL)
                 self._signals.clear()
                 self._stopped_by = number
+                self._signs.stopping()
                 self._drain_until = now + self._settings.shutdown_timeout.total_seconds()
                 log.info(
                     "stopping: unstarted jobs go back, running ones have %s",

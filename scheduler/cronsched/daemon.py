@@ -29,6 +29,7 @@ from cronqueue.errors import ClockLeapt
 from cronqueue.imports import fingerprint
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
+from cronqueue.signsoflife import SignsOfLife
 from cronqueue.trust import writable_by_group
 from cronsched.chains import continue_chains
 from cronsched.deploys import Brought, Contact, Decision
@@ -99,8 +100,14 @@ class Daemon:
         schema.require(self._database)
         signals, writer = self._catch_signals()
         log.info("daemon %s: schedules of %s", self._name, self._options.folder)
+        signs = SignsOfLife(self._settings.alive_file)
         while not self._is_stopping:
-            _wait(signals, self._turn_safely())
+            pause = self._turn_safely()
+            signs.alive(time.monotonic())
+            if not self._pause:
+                signs.ready(f"schedules of {self._options.folder}")
+            _wait(signals, pause)
+        signs.stopping()
         signal.set_wakeup_fd(-1)
         signals.close()
         writer.close()

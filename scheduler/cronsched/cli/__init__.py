@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": Lazy(
         "doctor", "Whether database, clock, zones, versions and workers are as they should be"
     ),
+    "probe": Lazy("probe", "Whether a daemon or worker turns, without asking the database"),
     "audit": Lazy("audit", "Whether every promised occurrence has its verdict"),
     "timeline": Lazy("timeline", "What ran and what will run, a line for each schedule"),
     "forecast": Lazy("forecast", "Whether the workers can carry what comes"),

@@ -1,0 +1,75 @@
+"""Signs of life of a service: for systemd over its socket, for others by touching a file.
+
+The socket is that of sd_notify(3): one datagram of lines `NAME=value` for each message. Nothing here ever
+fails a service: who cannot be told is not told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import MutableMapping
+from pathlib import Path
+
+log = logging.getLogger("cronqueue")
+
+# Seconds between two signs. A watchdog must allow for several of them.
+PERIOD = 5.0
+
+
+class SignsOfLife:
+    """What one service says of itself.
+
+    NOTIFY_SOCKET is taken out of the environment, so that nothing which a job starts speaks in its name.
+    """
+
+    def __init__(self, file: str | None, environ: MutableMapping[str, str] = os.environ) -> None:
+        self._file = None if file is None else Path(file)
+        self._address = _address(environ.pop("NOTIFY_SOCKET", ""))
+        self._is_ready = False
+        self._next_at = float("-inf")
+
+    def ready(self, status: str) -> None:
+        """It can do its work now. Said once."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._tell("READY=1", f"STATUS={status}")
+
+    def alive(self, now: float) -> None:
+        """It turns, whatever the database does. To be called in each turn; `now` is monotonic seconds."""
+        if now < self._next_at:
+            return
+        self._next_at = now + PERIOD
+        self._tell("WATCHDOG=1")
+        self._touch()
+
+    def stopping(self) -> None:
+        """It takes nothing new."""
+        self._tell("STOPPING=1", "STATUS=stopping")
+
+    def _tell(self, *lines: str) -> None:
+        if self._address is None:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.setblocking(False)
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            log.debug("the service manager does not listen: %s", error)
+
+    def _touch(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.touch()
+        except OSError as error:
+            log.warning("no sign of life in %s: %s", self._file, error.strerror)
+            self._file = None
+
+
+def _address(path: str) -> str | None:
+    """The socket of that name; one that begins with @ is in no folder."""
+    if path.startswith("@"):
+        return "\0" + path[1:]
+    return path if path.startswith("/") else None

@@ -1,0 +1,80 @@
+"""What a service says of itself, heard at a real socket."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cronqueue.signsoflife import PERIOD, SignsOfLife
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        yield manager
+
+
+def heard(manager: socket.socket) -> list[str]:
+    found = []
+    while True:
+        try:
+            found.append(manager.recv(4096).decode())
+        except BlockingIOError:
+            return found
+
+
+def test_it_says_once_that_it_is_ready_and_at_the_end_that_it_stops(
+    manager: socket.socket,
+) -> None:
+    signs = SignsOfLife(None, {"NOTIFY_SOCKET": manager.getsockname()})
+    signs.ready("8 places")
+    signs.ready("8 places")
+    signs.stopping()
+    assert heard(manager) == ["READY=1\nSTATUS=8 places", "STOPPING=1\nSTATUS=stopping"]
+
+
+def test_it_is_alive_every_period_and_no_oftener(manager: socket.socket, tmp_path: Path) -> None:
+    file = tmp_path / "alive"
+    signs = SignsOfLife(str(file), {"NOTIFY_SOCKET": manager.getsockname()})
+    for now in (0.0, 1.0, PERIOD - 0.1):
+        signs.alive(now)
+    assert heard(manager) == ["WATCHDOG=1"]
+    file.unlink()
+    signs.alive(PERIOD)
+    assert heard(manager) == ["WATCHDOG=1"]
+    assert file.exists()
+
+
+def test_a_socket_may_be_in_no_folder(tmp_path: Path) -> None:
+    name = f"{tmp_path.parent.name}-{tmp_path.name}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name)
+        SignsOfLife(None, {"NOTIFY_SOCKET": "@" + name}).ready("here")
+        assert manager.recv(4096) == b"READY=1\nSTATUS=here"
+
+
+def test_what_a_job_starts_does_not_speak_in_the_name_of_the_service() -> None:
+    environ = {"NOTIFY_SOCKET": "/run/notify"}
+    SignsOfLife(None, environ)
+    assert environ == {}
+
+
+@pytest.mark.parametrize("address", ["", "/nobody/there", "no/path"])
+def test_who_cannot_be_told_is_not_told(address: str, tmp_path: Path) -> None:
+    signs = SignsOfLife(str(tmp_path / "gone" / "alive"), {"NOTIFY_SOCKET": address})
+    signs.ready("here")
+    signs.alive(0)
+    signs.alive(PERIOD)
+    signs.stopping()
+
+
+def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) -> None:
+    signs = SignsOfLife(None, {"NOTIFY_SOCKET": manager.getsockname()})
+    for turn in range(5_000):
+        signs.alive(turn * PERIOD)
+    assert 0 < len(heard(manager)) < 5_000
