@@ -206,6 +206,9 @@ class Settings:
     )
     web_password: str | None = _setting(None, _secret, "password of the web page; any user name")
     web_token: str | None = _setting(None, _secret, "token of the API, sent as Bearer")
+    web_open_metrics: bool = _setting(
+        False, _flag, "whoever reaches the address may read /metrics, without password and token"
+    )
 
 
 @dataclass(frozen=True, slots=True)

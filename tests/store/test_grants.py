@@ -124,7 +124,9 @@ def test_the_web_shows_its_pages_under_its_roles(world: World, kind: str) -> Non
         site = app(authenticate=anybody, database=database, settings=Settings())
         client = TestClient(site, base_url="http://localhost")
         answers = {path: client.get(f"/{path}").status_code for path in paths}
+        metrics = client.get("/metrics").text
     assert set(answers.values()) == {200}, answers
+    assert "sched_database_up 1\n" in metrics
 
 
 def test_a_request_is_kept_by_the_web_and_forgotten_by_a_worker(world: World) -> None:

@@ -41,6 +41,21 @@ def test_nothing_is_kept_for_longer_than_a_minute() -> None:
     assert memory.ask("q", asked) == 2
 
 
+def test_what_machines_ask_for_is_kept_although_it_came_fast() -> None:
+    asked = Counting(0.3)
+    memory = Memory(lambda: asked.now)
+    assert [memory.ask("q", asked, at_least=4.0) for _ in range(2)] == [1, 1]
+    asked.now += 0.3 * REST - 0.1
+    assert memory.ask("q", asked, at_least=4.0) == 1
+    asked.now += 0.2
+    asked.seconds = 0.001
+    assert memory.ask("q", asked, at_least=4.0) == 2
+    asked.now += 3.9
+    assert memory.ask("q", asked, at_least=4.0) == 2
+    asked.now += 0.2
+    assert memory.ask("q", asked, at_least=4.0) == 3
+
+
 def test_an_act_makes_everything_fresh() -> None:
     asked = Counting(2.0)
     memory = Memory(lambda: asked.now)

@@ -29,7 +29,7 @@ Authenticate = Callable[[Request], str | None]
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # What an orchestrator asks, who knows neither our name nor our password.
-OPEN_PATHS = ("/livez", "/readyz")
+PROBES = ("/livez", "/readyz")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COOKIE = "sched_form"
 # A page that stood open for longer has to be loaded again before its buttons work.
@@ -50,11 +50,15 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may come in, by which names the site is called, and what the forms are signed with."""
+    """Who may come in, by which names the site is called, and what the forms are signed with.
+
+    `open_paths` are for everybody, under whatever name.
+    """
 
     authenticate: Authenticate
     hosts: Sequence[str] = LOOPBACK
     read_only: bool = False
+    open_paths: Sequence[str] = PROBES
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
 
@@ -115,7 +119,7 @@ class Door:
 
     def _look(self, request: Request) -> Problem | None:
         """What stands against this request. Who asks is known to all that follows."""
-        if own_path(request) in OPEN_PATHS:
+        if own_path(request) in self._access.open_paths:
             return None
         if not _is_ours(request.headers.get("host", ""), self._access.hosts):
             return Problem(

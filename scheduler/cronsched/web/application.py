@@ -1,4 +1,4 @@
-"""The application: dashboard, API and probes behind one door."""
+"""The application: dashboard, API, probes and metrics behind one door."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from cronqueue import configuration
 from cronqueue.database import Database
 from cronqueue.errors import ConfigurationError, CronqueueError
 from cronqueue.settings import Settings
+from cronsched.metrics import Totals
 from cronsched.web import api, pages, probes
-from cronsched.web.access import LOOPBACK, Access, Authenticate, Door, by_credentials
+from cronsched.web.access import LOOPBACK, PROBES, Access, Authenticate, Door, by_credentials
 from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused, answer
 
@@ -53,7 +54,13 @@ def app(
         authenticate = by_credentials(password, token)
     names = tuple(each.lower() for each in (*LOOPBACK, *chosen.web_hosts, *hosts))
     secret = password or token
-    access = Access(authenticate, names, read_only, **({"secret": secret} if secret else {}))
+    access = Access(
+        authenticate,
+        names,
+        read_only,
+        open_paths=(*PROBES, "/metrics") if chosen.web_open_metrics else PROBES,
+        **({"secret": secret} if secret else {}),
+    )
     made = Starlette(
         routes=[
             *probes.routes,
@@ -68,5 +75,6 @@ def app(
     made.state.database = database
     made.state.access = access
     made.state.memory = Memory()
+    made.state.totals = Totals()
     made.state.folder = schedules or Path(chosen.schedules)
     return made

@@ -1,7 +1,8 @@
 """Memory: what took long to count is not counted again for every look of every reader.
 
 What comes fast is always fresh. What took longer than `SLOW` is remembered for a time that follows from its
-cost, so that all pages together take the database one part in `REST` of its time.
+cost, so that all pages together take the database one part in `REST` of its time. What machines ask for again
+and again is remembered in any case.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class Memory:
         self._kept: dict[str, tuple[float, Any]] = {}
         self._locks: dict[str, threading.Lock] = {}
 
-    def ask(self, question: str, answer: Callable[[], T]) -> T:
-        """The answer; of many who ask at once, one finds it out."""
+    def ask(self, question: str, answer: Callable[[], T], *, at_least: float = 0.0) -> T:
+        """The answer; of many who ask at once, one finds it out. With `at_least` it is always kept."""
         with self._locks.setdefault(question, threading.Lock()):
             until, kept = self._kept.get(question, (0.0, None))
             began = self._clock()
@@ -36,9 +37,9 @@ class Memory:
                 return found
             fresh = answer()
             took = self._clock() - began
-            if took > SLOW:
-                until = self._clock() + min(took * REST, LONGEST)
-                self._kept[question] = (until, fresh)
+            if at_least or took > SLOW:
+                keep = max(at_least, min(took * REST, LONGEST))
+                self._kept[question] = (self._clock() + keep, fresh)
             return fresh
 
     def forget(self) -> None:

@@ -1,14 +1,22 @@
-"""Probes. `/livez` never asks the database: an outage of it must not restart what is healthy."""
+"""Probes and metrics. `/livez` never asks the database: an outage of it must not restart what is healthy."""
 
 from __future__ import annotations
 
+import logging
+
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cronqueue import schema
+from cronsched.metrics import CONTENT_TYPE, Totals, collect, exposition, without_database
 from cronsched.web.problems import problem_of
-from cronsched.web.requests import database_of
+from cronsched.web.requests import database_of, memory_of
+
+# Many may scrape; the database is asked once in so many seconds.
+FRESH_SECONDS = 4.0
+
+log = logging.getLogger("cronsched.web")
 
 
 async def livez(request: Request) -> Response:
@@ -25,4 +33,19 @@ def readyz(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
-routes = [Route("/livez", livez), Route("/readyz", readyz)]
+def metrics(request: Request) -> Response:
+    """What Prometheus reads. Without the database it says so, and nothing that comes from there."""
+    text = memory_of(request).ask("metrics", lambda: _metrics(request), at_least=FRESH_SECONDS)
+    return PlainTextResponse(text, headers={"content-type": CONTENT_TYPE})
+
+
+def _metrics(request: Request) -> str:
+    totals: Totals = request.app.state.totals
+    try:
+        return exposition(collect(database_of(request), totals))
+    except Exception as error:
+        log.warning("no metrics from the database: %s", problem_of(error).detail)
+        return exposition(without_database())
+
+
+routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
