@@ -21,7 +21,8 @@ def files(tmp_path: Path) -> Path:
     """A folder with a file that leaves a trace when it is executed."""
     folder = tmp_path / "files"
     folder.mkdir(mode=0o755)
-    (folder / "a.py").write_text(f"open({str(trace_of(folder))!r}, 'w')\n")
+    # No other test has imported a file of this name.
+    (folder / f"a_{tmp_path.name}.py").write_text(f"open({str(trace_of(folder))!r}, 'w')\n")
     (folder / "b.py").write_text("")
     for path in folder.iterdir():
         path.chmod(0o644)
