@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cronqueue.imports import Fault
@@ -83,6 +83,24 @@ def make_manifest(
         tuple(sorted(faults, key=lambda fault: (fault.file, fault.line or 0, fault.message))),
         tuple(sorted(set(sources), key=lambda seen: seen.name)),
     )
+
+
+def with_unsteady(manifest: Manifest, again: Manifest) -> Manifest:
+    """The manifest, with a fault for each schedule that another loading of the same files declares otherwise.
+
+    Such a schedule is a new one to every daemon that starts.
+    """
+    meanings = {made.name: made.fingerprint for made in again.schedules}
+    faults = [
+        manifest.fault_of(
+            made,
+            "is another one whenever the files are loaded: give it fixed values,"
+            " not what now() or random() return, nor a set's order",
+        )
+        for made in manifest.schedules
+        if meanings.get(made.name) != made.fingerprint
+    ]
+    return replace(manifest, faults=(*manifest.faults, *faults))
 
 
 def source_file(name: str, path: Path) -> SourceFile:

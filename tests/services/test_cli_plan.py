@@ -112,6 +112,18 @@ def test_what_is_odd_is_warned_of(sqlite_project: Project) -> None:
     )
 
 
+def test_a_schedule_that_is_another_at_each_loading_is_refused(sqlite_project: Project) -> None:
+    project = sqlite_project
+    write(
+        project,
+        TASKS + "import os\nfrom cronsched import every\n"
+        "@every('1h', args=[os.getpid()])\ndef unsteady(number: int): ...\n",
+    )
+    told = project.run("plan", code=1).stderr
+    assert "schedule 'tasks.unsteady' is another one whenever the files are loaded" in told
+    assert "tasks.py:" in told
+
+
 def test_revisions_are_listed_the_newest_first(project: Project) -> None:
     project.run("apply")
     write(project, EDITED)

@@ -55,12 +55,14 @@ def command(state: State, exit_code: bool, out: Path | None) -> None:
 
 
 def load_manifest(state: State) -> Manifest:
-    """What the files declare, loaded in a fresh process."""
+    """What the files declare, loaded in a fresh process; and in another, to find what does not stay the same."""
     from cronsched.daemon import Daemon, DaemonOptions
+    from cronsched.manifest import with_unsteady
 
     loaded = state.loaded
     options = DaemonOptions(loaded.settings, loaded.folder / loaded.settings.schedules)
-    return Daemon(state.open(), options).load()
+    daemon = Daemon(state.open(), options)
+    return with_unsteady(daemon.load(), daemon.load())
 
 
 def print_plan(state: State, found: Plan, now: datetime, *, done: bool = False) -> None:
