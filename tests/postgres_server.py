@@ -344,7 +344,8 @@ class _Server:
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(OSError):
                 lines = (self._data / "postmaster.pid").read_text().splitlines()
-                if lines[0] == str(process.pid) and lines[7:8] and lines[7].strip() == "ready":
+                # It may be read while it is being written.
+                if lines[:1] == [str(process.pid)] and [*map(str.strip, lines[7:8])] == ["ready"]:
                     return
             time.sleep(0.01)
         self.stop("immediate")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import select
 import signal
@@ -17,7 +18,7 @@ from cronqueue.board import Board
 from cronqueue.clock import boottime
 from cronqueue.executorprocess import run_executor
 from cronqueue.executorspec import ExecutorSpec
-from cronqueue.processes import is_stopped
+from cronqueue.processes import end_for_good, is_stopped, take_hold
 from cronqueue.rescue import Death
 
 log = logging.getLogger("cronqueue.worker")
@@ -32,6 +33,8 @@ class Child:
     pipe: Connection
     board: Board
     started_at: float
+    #: Of its process, from `take_hold`.
+    hold: int | None = None
     tasks: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     tokens: set[str] = field(default_factory=set)
@@ -104,8 +107,14 @@ class Child:
         self.process.kill()
 
     def death(self) -> Death | None:
-        """How it ended; None for an end in order."""
+        """How it ended; None for an end in order.
+
+        If the server that forks them was killed, all seem to have ended, and may begin bodies still for the
+        moment until the kernel gets to them.
+        """
         self.process.join()
+        if self.hold is not None:
+            end_for_good(self.hold)
         if self.is_done:  # the exit code does not tell: a job may have called os._exit(0)
             return None
         cause = self.cause or f"its process {self.pid} {_end_in_words(self.process.exitcode)}"
@@ -117,6 +126,8 @@ class Child:
         self.board.close()
         self.board.forget_file()
         self.process.close()
+        if self.hold is not None:
+            os.close(self.hold)
 
     def _hear(self, message: tuple[Any, ...]) -> None:
         match message:
@@ -147,7 +158,7 @@ def start_child(context: BaseContext, template: ExecutorSpec) -> Child:
         raise
     finally:
         theirs.close()
-    return Child(spec, process, ours, board, boottime())
+    return Child(spec, process, ours, board, boottime(), take_hold(process.pid or 0))
 
 
 def _has_room(pipe: Connection) -> bool:

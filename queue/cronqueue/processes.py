@@ -5,13 +5,18 @@ from __future__ import annotations
 import ctypes
 import logging
 import multiprocessing
+import os
 import re
+import select
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+# Seconds. A process that was killed is gone within milliseconds, unless its disk does not answer.
+_LONGEST_DEATH = 1.0
 # All but tab and line feed.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -44,6 +49,12 @@ def ignore_signals() -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
+def ignore_hangup() -> None:
+    """HUP asks a service for what is new; while it starts, all that it will load is."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def log_to(level: int, jobs: int) -> None:
     """Log to standard error, in lines that people and machines read; `jobs` is for the ends of jobs."""
     handler = logging.StreamHandler(sys.stderr)
@@ -57,6 +68,26 @@ class _PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], super().format(record))
+
+
+def take_hold(pid: int) -> int | None:
+    """A file that stands for this process and, unlike its number, for no other; None where there is none.
+
+    It is to be closed by `os.close`.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not on Linux; or it has ended already
+        return None
+
+
+def end_for_good(hold: int) -> None:
+    """Kill the process if it is still there, and wait until it is not."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(hold, signal.SIGKILL)
+    ended = select.poll()
+    ended.register(hold, select.POLLIN)
+    ended.poll(_LONGEST_DEATH * 1000)
 
 
 def is_stopped(pid: int) -> bool:

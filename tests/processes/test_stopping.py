@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from cronqueue.queries import attempts_of
 from postgres_server import PostgresServer
-from services import Stage, eventually, is_alive
+from services import Service, Stage, eventually, is_alive
 
 ON_EITHER = pytest.mark.parametrize(
     ("database_url", "number"),
@@ -134,6 +140,34 @@ def test_new_executors_take_over_at_a_hangup_and_no_job_is_lost(stage: Stage) ->
     assert stage.job(old).attempts == 1
     eventually(lambda: not is_alive(began.pid), "end of the old executor")
     assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(("start", "line"), [(Stage.worker, "worker"), (Stage.daemon, "daemon")])
+def test_a_hangup_does_nothing_to_a_service_that_is_still_starting(
+    sqlite_stage: Stage, start: Callable[[Stage], Service], line: str
+) -> None:
+    with everything_locked(sqlite_stage):
+        service = start(sqlite_stage)
+        eventually(lambda: ignores_hangups(service.pid), "a service that has begun to start")
+        service.send(signal.SIGHUP)
+    service.wait_for_line(f"{line} {service.name}: ")
+    assert service.stop() == 0
+
+
+@contextmanager
+def everything_locked(stage: Stage) -> Iterator[None]:
+    """Nobody can even read: a service waits before it has looked at the schema."""
+    stage.database.dispose()
+    with closing(sqlite3.connect(make_url(stage.url).database or "")) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+def ignores_hangups(pid: int) -> bool:
+    """The kernel's own word for it."""
+    ignored = re.search(r"SigIgn:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return ignored is not None and bool(int(ignored[1], 16) & 1 << (signal.SIGHUP - 1))
 
 
 def test_changed_schedule_files_are_run_by_new_executors(sqlite_stage: Stage) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing import Pipe, get_context
+from types import SimpleNamespace
 from typing import Any
 
-from cronqueue.board import Board
+import pytest
+
+from cronqueue.board import Begun, Board
 from cronqueue.children import Child
 from cronqueue.clock import boottime
+from cronqueue.processes import take_hold
 
 
 @contextmanager
@@ -22,7 +27,8 @@ def child_that(target: Any, *arguments: Any) -> Iterator[Child]:
     process.start()
     ours, theirs = Pipe()
     board = Board.create(2)
-    child = Child(None, process, ours, board, boottime())  # type: ignore[arg-type]
+    hold = take_hold(process.pid or 0)
+    child = Child(None, process, ours, board, boottime(), hold)  # type: ignore[arg-type]
     try:
         yield child
     finally:
@@ -39,6 +45,27 @@ def test_a_job_that_ends_its_process_with_0_has_killed_it_all_the_same() -> None
         assert death is not None
         assert death.started == {7}
         assert death.cause.endswith("exited with code 0")
+
+
+def test_an_executor_whose_forking_server_was_killed_begins_nothing_after_it_was_counted_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with child_that(time.sleep, 600) as child:
+        real = child.process
+        seen: list[int | None] = []
+
+        def begun(board: Board) -> list[Begun]:
+            seen.append(real.exitcode)
+            return []
+
+        # What is known of an executor whose parent has gone: that the line to it is broken.
+        lost = SimpleNamespace(pid=real.pid, exitcode=255, join=lambda: None, close=real.close)
+        monkeypatch.setattr(child, "process", lost)
+        monkeypatch.setattr(Board, "begun", begun)
+        death = child.death()
+        assert death is not None
+        assert seen == [-signal.SIGKILL]
+        monkeypatch.undo()
 
 
 def test_an_executor_that_said_it_was_through_has_ended_in_order() -> None:

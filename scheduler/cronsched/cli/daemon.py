@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from cronqueue.processes import ignore_hangup
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import FAILED, OK
 from cronsched.cli.output import print_json
@@ -41,6 +42,7 @@ def command(
 
     TERM or INT ends it; HUP loads the files again. Any number may run.
     """
+    ignore_hangup()
     from cronqueue.database import shown
     from cronsched.cli.plan import print_plan
     from cronsched.daemon import Daemon, DaemonOptions, log

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cronqueue.processes import log_to
+from cronqueue.processes import ignore_hangup, log_to
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.output import print_json
 from cronsched.cli.parameters import DURATION
@@ -51,6 +51,7 @@ def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flag
 
     TERM or INT: nothing new, running jobs may end; a second one interrupts them. HUP: new code.
     """
+    ignore_hangup()
     from cronqueue.worker import Worker
 
     loaded = state.load(delayed_job_names=True, **flags)
