@@ -47,7 +47,7 @@ oracle: .venv/.installed ## Compare cron times around every clock change of ever
 	@PYTHONTZPATH= nice .venv/bin/python tests/compare_clocks.py
 
 fuzz: .venv/.installed ## Throw rubbish at all that takes input, EXAMPLES=2000 of each kind
-	@SCHED_TEST_FUZZ_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -q --timeout 0 \
+	@SCHED_TEST_FUZZ_EXAMPLES=$(EXAMPLES) .venv/bin/python -m pytest -q --timeout 7200 \
 		--hypothesis-show-statistics tests/fuzz
 
 bench-drain: .venv/.installed ## Measure a worker that empties a full queue, beside SQL by hand

@@ -1,18 +1,21 @@
 """Bad input by machine: whatever comes in, there is an answer soon, and everything else goes on.
 
-`make fuzz` tries as many inputs of each kind as it is told to, each within a second; `make test` a few.
+`make fuzz` tries as many inputs of each kind as it is told to, `make test` a few. Each must have its answer
+within a second.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -33,14 +36,50 @@ from cronsched.cli import sched
 from cronsched.triggers import Cron
 from job_rows import all_jobs, execute, query
 
-# How many of each kind; on a machine that does nothing else each must be through within a second.
+# How many of each kind.
 EXAMPLES = int(os.environ.get("SCHED_TEST_FUZZ_EXAMPLES", "0"))
-many = settings(
-    max_examples=EXAMPLES or 40,
-    deadline=timedelta(seconds=1) if EXAMPLES else None,
-    suppress_health_check=list(HealthCheck),
-    derandomize=not EXAMPLES,
-)
+# Seconds of processor time for each: what else the machine does is no fault of the input.
+LONGEST = 1.0
+
+
+class TooLong(Exception):
+    """An input has not had its answer in time."""
+
+
+def many(*args: Any, **named: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Try the test with as many inputs of these kinds as was asked for."""
+    chosen = settings(
+        max_examples=EXAMPLES or 40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=not EXAMPLES,
+    )
+    return lambda test: chosen(cast(Any, given)(*args, **named)(soon(test)))
+
+
+def soon(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that is broken off where it takes too long, and fails even if the breaking off is caught."""
+
+    def break_off(number: int, frame: object) -> None:
+        broken.append(True)
+        raise TooLong(f"{LONGEST:g} s of processor time are over")
+
+    broken: list[bool] = []
+
+    @functools.wraps(test)
+    def timed(*args: Any, **named: Any) -> None:
+        broken.clear()
+        before = signal.signal(signal.SIGPROF, break_off)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
+        try:
+            test(*args, **named)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
+        assert not broken, f"no answer within {LONGEST:g} s of processor time"
+
+    return timed
+
 
 _texts = st.text(max_size=40) | st.text("0123456789*/-,LH#?W() @%\0\x7fäß٣", max_size=210)
 _plain = st.none() | st.booleans() | st.integers() | st.floats() | _texts
@@ -57,16 +96,14 @@ _OPTIONS = [
 _NOW = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
 
 
-@many
-@given(_texts | st.lists(st.sampled_from(_PARTS)).map(" ".join))
+@many(_texts | st.lists(st.sampled_from(_PARTS)).map(" ".join))
 def test_cron_text(expression: str) -> None:
     with suppress(CronqueueError):
         trigger = Cron(expression, "Europe/London")
         list(islice(trigger.between(_NOW, _NOW + timedelta(days=400)), 3))
 
 
-@many
-@given(
+@many(
     st.sampled_from([cron, daily, every, weekly, monthly, at_times]),
     st.lists(_texts | _plain, max_size=2),
     st.fixed_dictionaries(
@@ -79,16 +116,14 @@ def test_declared_times(kind: Callable[..., Any], args: list[Any], options: dict
         kind(*args, **options)
 
 
-@many
-@given(st.lists(_json | st.just(object()) | st.binary(max_size=9), max_size=4), _json)
+@many(st.lists(_json | st.just(object()) | st.binary(max_size=9), max_size=4), _json)
 def test_arguments(args: list[Any], kwargs: Any) -> None:
     with suppress(CronqueueError):
         encoded = encode_call(args, kwargs)
         assert encode_call(*decode_call(encoded)) == encoded
 
 
-@many
-@given(_texts | _json.map(json.dumps) | st.recursive(st.just("1"), lambda x: x.map("[{}]".format)))
+@many(_texts | _json.map(json.dumps) | st.recursive(st.just("1"), lambda x: x.map("[{}]".format)))
 def test_stored_arguments(stored: str) -> None:
     for read in (decode_call, decode_value):
         with suppress(CronqueueError):
@@ -111,8 +146,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     configuration.use_database(None)
 
 
-@many
-@given(
+@many(
     task=_texts | st.just("fuzz.good"),
     args=st.lists(_json, max_size=2),
     options=st.fixed_dictionaries(
@@ -166,8 +200,7 @@ _cells: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@many
-@given(st.lists(st.fixed_dictionaries({}, optional=_cells), min_size=1, max_size=5))
+@many(st.lists(st.fixed_dictionaries({}, optional=_cells), min_size=1, max_size=5))
 def test_rows(shared: Database, rows: list[dict[str, Any]]) -> None:
     execute(shared, "DELETE FROM sched_jobs")
     for row in rows:
@@ -230,8 +263,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     os.chdir(before)
 
 
-@many
-@given(
+@many(
     st.sampled_from(sorted(_commands(sched))),
     st.lists(st.sampled_from(_WORDS) | _texts.filter(_asks_for_no_more), max_size=5),
 )
