@@ -163,6 +163,12 @@ def current_job() -> RunningJob:
     return runs.job
 
 
+def running_job() -> RunningJob | None:
+    """The job that this code runs for, if it does."""
+    runs = _current.get()
+    return None if runs is None else runs.job
+
+
 def enter(runs: Runs) -> None:
     """Make its job the current one of the thread or asyncio task."""
     _current.set(runs)

@@ -188,7 +188,12 @@ def _fail_alone(database: Database, refused: Finished, retention: Retention) -> 
     except DBAPIError as error:
         if is_outage(error):
             raise
-        log.error("[job %d] the database refused its outcome: %s", refused.job_id, error.orig)
+        log.error(
+            "[job %d] the database refused its outcome: %s",
+            refused.job_id,
+            error.orig,
+            extra={"job_id": refused.job_id},
+        )
         verdict = Verdict(
             "failed",
             error=describe_exception(error),

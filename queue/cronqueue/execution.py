@@ -243,9 +243,9 @@ class Execution:
         finished = self._finished(self._decide(outcome))
         if any_hooks():
             self._announce(outcome, finished.verdict)
-        context.leave()
         if finished.verdict is not SUCCEEDED or log.isEnabledFor(logging.INFO):
             _log_end(self.claimed, finished)
+        context.leave()
         return Executed(finished, written)
 
     def _commit_session(self, session: JobSession, outcome: Succeeded) -> tuple[Outcome, bool]:
@@ -361,7 +361,13 @@ def _log_end(claimed: Claimed, finished: Finished) -> None:
     verdict = finished.verdict
     if verdict.state == "succeeded":
         if log.isEnabledFor(logging.INFO):
-            log.info("[job %d] %s succeeded in %.3f s", claimed.id, claimed.task, finished.seconds)
+            log.info(
+                "[job %d] %s succeeded in %.3f s",
+                claimed.id,
+                claimed.task,
+                finished.seconds,
+                extra={"seconds": finished.seconds},
+            )
         return
     last_line = (verdict.error or "").strip().rpartition("\n")[2][:_LONGEST_LOGGED]
     if verdict.state == "failed":

@@ -12,14 +12,15 @@ from cronqueue.board import Board
 from cronqueue.database import Database
 from cronqueue.executor import Executor
 from cronqueue.executorspec import ExecutorSpec
-from cronqueue.processes import end_with_parent, ignore_signals, log_to
+from cronqueue.logs import log_to
+from cronqueue.processes import end_with_parent, ignore_signals
 
 
 def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
     """The body of an executor process."""
     ignore_signals()
     end_with_parent()
-    log_to(spec.log_level, spec.log_jobs)
+    log_to(spec.log_level, spec.log_jobs, spec.settings.log_format, spec.name)
     board = Board(Path(spec.board_path), spec.board_entries)
     board.forget_file()
     configuration.use_settings(spec.settings)

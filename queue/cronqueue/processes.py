@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import multiprocessing
 import os
-import re
 import select
 import signal
 import sys
@@ -17,8 +15,6 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 # Seconds. A process that was killed is gone within milliseconds, unless its disk does not answer.
 _LONGEST_DEATH = 1.0
-# All but tab and line feed.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def start_context(preload: list[str]) -> BaseContext:
@@ -53,21 +49,6 @@ def ignore_hangup() -> None:
     """HUP asks a service for what is new; while it starts, all that it will load is."""
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-
-def log_to(level: int, jobs: int) -> None:
-    """Log to standard error, in lines that people and machines read; `jobs` is for the ends of jobs."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("cronqueue.jobs").setLevel(jobs)
-
-
-class _PlainFormatter(logging.Formatter):
-    """Shows control characters of stored names and messages instead of sending them to the terminal."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], super().format(record))
 
 
 def take_hold(pid: int) -> int | None:

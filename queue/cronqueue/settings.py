@@ -85,6 +85,15 @@ def _flag(value: object) -> bool:
     return words[value.lower()]
 
 
+def _one_of(*words: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"give {' or '.join(words)}")
+        return str(value)
+
+    return read
+
+
 def _names(value: object) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
@@ -193,6 +202,7 @@ class Settings:
     )
     read_ahead: int = _setting(500, _whole(1), "jobs that an executor claims at most at a time")
     quiet: bool = _setting(False, _flag, "print errors only")
+    log_format: str = _setting("text", _one_of("text", "json"), "text, or json: one object a line")
     name: str | None = _setting(None, _text, "the worker's name; default host:pid")
     tags: tuple[tuple[str, str], ...] = _setting((), _pairs, "labels of the worker, key=value")
     alive_file: str | None = _setting(

@@ -10,7 +10,7 @@ from cronqueue.processes import ignore_hangup
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import FAILED, OK
 from cronsched.cli.output import print_json
-from cronsched.cli.parameters import DURATION
+from cronsched.cli.parameters import DURATION, LOG_FORMAT
 from cronsched.cli.worker import set_up_logging
 
 
@@ -27,6 +27,7 @@ from cronsched.cli.worker import set_up_logging
     "--no-apply", is_flag=True, help="Write on only; `sched apply` carries out what has changed."
 )
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
+@LOG_FORMAT
 @click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
 def command(
@@ -50,7 +51,7 @@ def command(
 
     loaded = state.load(**flags)
     state.loaded = loaded
-    set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
+    set_up_logging(state, loaded.settings)
     database = state.open()
     if not of_up:  # which has said it
         log.info("database %s", shown(database.url))

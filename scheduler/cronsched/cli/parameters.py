@@ -98,6 +98,11 @@ RATE = Rate()
 JSON_LIST = Json(list)
 JSON_OBJECT = Json(dict)
 JOB_ID = JobId()
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    help="Of standard error: json is one object a line.  [SCHED_LOG_FORMAT]",
+)
 
 
 def job_filters(function: Callable[..., Any]) -> Callable[..., Any]:

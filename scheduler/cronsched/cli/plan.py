@@ -55,7 +55,7 @@ def command(state: State, exit_code: bool, out: Path | None) -> None:
 
 
 def load_manifest(state: State) -> Manifest:
-    """What the files declare, loaded in a fresh process; and in another, to find what does not stay the same."""
+    """What the files declare, loaded in a fresh process; and in another, to find what is unsteady."""
     from cronsched.daemon import Daemon, DaemonOptions
     from cronsched.manifest import with_unsteady
 

@@ -29,7 +29,7 @@ def command(state: State, task: str, args: list[Any], kwargs: dict[str, Any]) ->
     from cronqueue.registry import bind, find_task
     from cronqueue.serialization import encode_value
 
-    set_up_logging(verbose=state.verbose, quiet=state.loaded.settings.quiet)
+    set_up_logging(state, state.loaded.settings)
     state.load_tasks()
     found = find_task(task)
     if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -17,9 +18,14 @@ from cronqueue.errors import CronqueueError
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import FAILED, say
 from cronsched.cli.output import print_table
+from cronsched.cli.parameters import LOG_FORMAT
+from cronsched.cli.worker import set_up_logging
 
 if TYPE_CHECKING:
     from cronqueue.database import Database
+
+log = logging.getLogger("cronsched.up")
+
 _LOOK_PERIOD = 0.5
 # A launcher such as timeout(1) sends a signal to us and to our process group: within this it is one.
 _SAME_SIGNAL = 0.05
@@ -30,23 +36,29 @@ _PR_SET_PDEATHSIG = 1
 @click.command("up", cls=SchedCommand)
 @click.option("--port", type=click.IntRange(1, 65_535), help="Of the web page.  [SCHED_PORT]")
 @click.option("--no-web", is_flag=True, help="Without the web page.")
+@LOG_FORMAT
 @pass_state
-def command(state: State, port: int | None, no_web: bool) -> int:
+def command(state: State, port: int | None, no_web: bool, log_format: str | None) -> int:
     """Bring up the schema, a daemon, a worker and the web page. Ctrl-C ends all; a second one at once."""
     from cronqueue import schema
     from cronqueue.database import shown
     from cronsched.cli.web import missing_packages
 
+    state.loaded = state.load(log_format=log_format)
+    set_up_logging(state, state.loaded.settings)
     database = state.open(check=False)
     schema.upgrade(database)
-    click.echo(f"database {shown(database.url)}")
+    if _in_json(state):
+        log.info("database %s", shown(database.url))
+    else:
+        click.echo(f"database {shown(database.url)}")
     services = [
         _start(state, "daemon"),
         _start(state, "worker", *([] if state.quiet else ["--verbose"])),
     ]
     web = None
     if not no_web and missing_packages():
-        say("no web page: pip install 'cronqueue[web]' brings it")
+        _say(state, "no web page: pip install 'cronqueue[web]' brings it")
     elif not no_web:
         web = _start(state, "web", *(["--port", str(port)] if port else []))
     signals: list[int] = []
@@ -77,16 +89,17 @@ def _watch(
             stopping = True
             _signal_all(services)
         elif not stopping and web is not None and web.poll() is not None:
-            say(
-                "the web page has ended, the rest goes on; --port N or --no-web if its port is taken"
+            _say(
+                state,
+                "the web page has ended, the rest goes on; --port N or --no-web if its port is taken",
             )
             services.remove(web)
             web = None
         elif not stopping and any(service.poll() is not None for service in services):
             failed = stopping = True
-            say("a service has ended by itself; the others are stopped")
+            _say(state, "a service has ended by itself; the others are stopped")
             _signal_all(services)
-        if not stopping:
+        if not stopping and not _in_json(state):
             told = _tell_next(state, database, told)
         time.sleep(_LOOK_PERIOD)
     database.dispose()
@@ -98,6 +111,7 @@ def _watch(
 def _start(state: State, name: str, *options: str) -> subprocess.Popen[bytes]:
     """One service in a process group of its own: the terminal's Ctrl-C reaches us alone."""
     flags = [each for each in state.as_arguments() if each not in ("--json", *options)]
+    flags += ["--log-format", state.loaded.settings.log_format]
     command_line = [sys.executable, "-m", "cronsched.cli", name, "--of-up", *flags, *options]
     # No thread of ours runs yet, so a function between fork and exec is safe.
     return subprocess.Popen(  # noqa: S603 - our own interpreter, our own module
@@ -119,6 +133,18 @@ def _signal_all(services: list[subprocess.Popen[bytes]]) -> None:
     for service in services:
         if service.poll() is None:
             os.kill(service.pid, signal.SIGTERM)
+
+
+def _in_json(state: State) -> bool:
+    """Whether what is said is for programs."""
+    return bool(state.loaded.settings.log_format == "json")
+
+
+def _say(state: State, words: str) -> None:
+    if _in_json(state):
+        log.warning(words)
+    else:
+        say(words)
 
 
 def _tell_next(state: State, database: Database, told: object) -> object:

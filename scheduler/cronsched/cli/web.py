@@ -11,6 +11,7 @@ import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import OK, refuse
+from cronsched.cli.parameters import LOG_FORMAT
 from cronsched.cli.worker import set_up_logging
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _CLOSE_SECONDS = 3
 @click.option("--port", type=click.IntRange(1, 65_535), help="Default 8321.  [SCHED_PORT]")
 @click.option("--root-path", metavar="PATH", default="", help="Where a proxy has mounted it.")
 @click.option("--read-only", is_flag=True, help="Show, and change nothing.")
+@LOG_FORMAT
 @click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
 def command(state: State, root_path: str, read_only: bool, of_up: bool, **flags: Any) -> int:
@@ -43,7 +45,7 @@ def command(state: State, root_path: str, read_only: bool, of_up: bool, **flags:
     loaded = state.load(**flags)
     state.loaded = loaded
     settings = loaded.settings
-    set_up_logging(verbose=state.verbose, quiet=settings.quiet)
+    set_up_logging(state, settings)
     state.load_tasks()
     database = state.open(check=False)
     configuration.use_database(database)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cronqueue.processes import ignore_hangup, log_to
+from cronqueue.processes import ignore_hangup
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.output import print_json
-from cronsched.cli.parameters import DURATION
+from cronsched.cli.parameters import DURATION, LOG_FORMAT
+
+if TYPE_CHECKING:
+    from cronqueue.settings import Settings
 
 
 @click.command("worker", cls=SchedCommand)
@@ -44,6 +47,7 @@ from cronsched.cli.parameters import DURATION
 )
 @click.option("--name", help="Default host:pid.  [SCHED_NAME]")
 @click.option("--tags", metavar="K=V,...", help="Labels.  [SCHED_TAGS]")
+@LOG_FORMAT
 @click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
 def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flags: Any) -> int:
@@ -52,10 +56,11 @@ def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flag
     TERM or INT: nothing new, running jobs may end; a second one interrupts them. HUP: new code.
     """
     ignore_hangup()
+    from cronqueue.registration import default_name
     from cronqueue.worker import Worker
 
     loaded = state.load(delayed_job_names=True, **flags)
-    set_up_logging(verbose=state.verbose, quiet=loaded.settings.quiet)
+    set_up_logging(state, loaded.settings, loaded.settings.name or default_name())
     sys.path.insert(0, os.getcwd())
     worker = Worker(burst=burst, max_jobs=max_jobs, loaded=loaded)
     # `sched up` has said it.
@@ -66,7 +71,10 @@ def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flag
     return code
 
 
-def set_up_logging(*, verbose: bool, quiet: bool) -> None:
-    """Errors only; or what services do; or the end of every job too."""
-    level = logging.ERROR if quiet else logging.INFO
-    log_to(level, logging.INFO if verbose else max(level, logging.WARNING))
+def set_up_logging(state: State, settings: Settings, name: str | None = None) -> None:
+    """Errors only; or what services do; or the end of every job too. `name` is the worker's."""
+    from cronqueue.logs import log_to
+
+    level = logging.ERROR if settings.quiet else logging.INFO
+    jobs = logging.INFO if state.verbose else max(level, logging.WARNING)
+    log_to(level, jobs, settings.log_format, name)
