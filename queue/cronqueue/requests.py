@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from cronqueue import audit
 from cronqueue.database import Database
 from cronqueue.enqueueing import store_call
 from cronqueue.errors import StateError
@@ -24,7 +25,25 @@ class RequestReused(StateError):
     """Another request has been sent under this key."""
 
 
-def enqueue_once(database: Database, key: str, asked: Any, call: Call) -> tuple[int, str, bool]:
+def store_asked(database: Database, connection: Connection, call: Call, actor: str) -> Job[Any]:
+    """Store a call that somebody asks for, with his name in the audit; the caller tells the workers."""
+    job: Job[Any] = store_call(database, connection, call)
+    if job.created:
+        detail = {"task": job.task}
+        audit.record(
+            database,
+            connection,
+            actor=actor,
+            action="enqueue",
+            target=f"job {job.id}",
+            detail=detail,
+        )
+    return job
+
+
+def enqueue_once(
+    database: Database, key: str, asked: Any, call: Call, actor: str
+) -> tuple[int, str, bool]:
     """Store the call, unless a request of this key has done it: the job's id, its state, whether it is new.
 
     `asked` is what the request says, as JSON. Raises RequestReused, and LookupError when the job of the
@@ -36,7 +55,7 @@ def enqueue_once(database: Database, key: str, asked: Any, call: Call) -> tuple[
         values = {"key": key, "fingerprint": fingerprint, **database.now_parameter()}
         # Who comes second waits here until the first one has committed.
         if connection.execute(text(_CLAIM.format(now=database.now_sql)), values).rowcount:
-            job: Job[Any] = store_call(database, connection, call)
+            job = store_asked(database, connection, call, actor)
             connection.execute(_SETTLE, {"key": key, "job_id": job.id})
             return job.id, job.state, job.created
         known = connection.execute(_FIND, {"key": key}).one()

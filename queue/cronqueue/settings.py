@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -31,7 +32,13 @@ DELAYED_JOB_NAMES = {
 # Shorter passwords are guessed.
 LEAST_SECRET = 12
 # The settings whose values nobody is shown.
-SECRETS = ("web_password", "web_token")
+SECRETS = ("web_password", "web_token", "web_users", "web_secret")
+# What a user of the web may do; each includes the ones before.
+ROLES = ("viewer", "operator", "admin")
+_USER = re.compile(
+    rf"({'|'.join(ROLES)}):(scrypt-\d{{1,2}}-\d{{1,2}}-\d{{1,2}}\.[\w-]+\.[\w-]+|sha256\.[0-9a-f]{{64}})",
+    re.ASCII,
+)
 
 
 def _text(value: object) -> str:
@@ -108,6 +115,16 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
         else [part.partition("=")[::2] for part in _names(value)]
     )
     return tuple((_text(str(key).strip()), _text(str(text).strip())) for key, text in pairs)
+
+
+def _users(value: object) -> tuple[tuple[str, str], ...]:
+    pairs = _pairs(value)
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError("a name is given twice")
+    if not all(name and ":" not in name and _USER.fullmatch(kept) for name, kept in pairs):
+        raise ValueError("give name=role:hash, as `sched config credential` prints it")
+    return pairs
 
 
 def _duration(value: object) -> timedelta:
@@ -218,6 +235,12 @@ class Settings:
     web_token: str | None = _setting(None, _secret, "token of the API, sent as Bearer")
     web_open_metrics: bool = _setting(
         False, _flag, "whoever reaches the address may read /metrics, without password and token"
+    )
+    web_users: tuple[tuple[str, str], ...] = _setting(
+        (), _users, "who may come in, and as what: name=role:hash"
+    )
+    web_secret: str | None = _setting(
+        None, _secret, "what several web processes sign forms with; default: each its own"
     )
 
 

@@ -19,7 +19,7 @@ def test_of_requests_with_one_key_at_the_same_time_one_enqueues(database: Databa
 
     def send(number: int) -> tuple[int, str, bool]:
         together.wait(30)
-        return enqueue_once(database, "k", {}, public.call())
+        return enqueue_once(database, "k", {}, public.call(), "ann")
 
     with ThreadPoolExecutor(8) as senders:
         answers = list(senders.map(send, range(8)))

@@ -8,14 +8,16 @@ import sys
 import pytest
 
 from command import Project
+from cronsched.credentials import is_password, is_token
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "jobs.example.com"])
 def test_another_address_than_the_loopback_needs_a_password(
     sqlite_project: Project, host: str
 ) -> None:
-    assert "set SCHED_WEB_PASSWORD or SCHED_WEB_TOKEN first" in sqlite_project.refused(
-        "web", "--host", host
+    assert (
+        "set SCHED_WEB_USERS, SCHED_WEB_PASSWORD or SCHED_WEB_TOKEN first"
+        in sqlite_project.refused("web", "--host", host)
     )
 
 
@@ -43,3 +45,28 @@ def test_workers_and_daemons_import_nothing_of_the_web(module: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert found.stdout == "[]\n"
+
+
+def test_a_password_becomes_an_entry_for_the_settings(sqlite_project: Project) -> None:
+    done = sqlite_project.run(
+        "config", "credential", "ann", "--role", "operator", input="correct horse battery\n"
+    )
+    name, _, kept = done.stdout.strip().partition("=operator:")
+    assert name == "ann"
+    assert is_password("correct horse battery", kept)
+    assert "battery" not in done.output
+
+
+def test_a_token_is_made_and_shown_once(sqlite_project: Project) -> None:
+    found = sqlite_project.data("config", "credential", "ci", "--role", "viewer", "--token")
+    name, _, kept = found["entry"].partition("=viewer:")
+    assert name == "ci"
+    assert is_token(found["token"], kept)
+
+
+def test_a_name_or_password_that_cannot_be_is_refused(sqlite_project: Project) -> None:
+    assert "at least 12" in sqlite_project.refused("config", "credential", "a", "--role", "admin")
+    for name in ("a:b", "a=b", "a,b", " a", ""):
+        assert "printable" in sqlite_project.refused(
+            "config", "credential", name, "--role", "admin"
+        )

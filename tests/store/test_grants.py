@@ -134,7 +134,7 @@ def test_a_request_is_kept_by_the_web_and_forgotten_by_a_worker(world: World) ->
     def public() -> None: ...
 
     with acting_as(world, "operator") as database:
-        assert enqueue_once(database, "k", {}, public.call())[2] is True
+        assert enqueue_once(database, "k", {}, public.call(), "ann")[2] is True
     with acting_as(world, "worker") as database:
         world.clock.time += timedelta(days=2)
         assert forget_requests(database, timedelta(days=1)) == 1

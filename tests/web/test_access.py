@@ -167,3 +167,14 @@ def test_the_site_can_be_mounted_in_another(sqlite_database: Database) -> None:
     assert client.get("/sched/livez").status_code == 200
     document = client.get("/sched/api/v1/openapi.json").json()
     assert f"/sched{JOBS}" in document["paths"]
+
+
+def test_over_tls_the_forms_cookie_is_this_hosts_alone(new_client: NewClient) -> None:
+    client = new_client("https://localhost", authenticate=anybody)
+    job_id = add(client.app.state.database)  # type: ignore[attr-defined]
+    kept = client.get(f"/jobs/{job_id}").headers["set-cookie"]
+    assert kept.startswith("__Host-sched_form=")
+    assert kept.endswith("; Path=/; HttpOnly; SameSite=Strict; Secure")
+    kept = new_client(authenticate=anybody).get(f"/jobs/{job_id}").headers["set-cookie"]
+    assert kept.startswith("sched_form=")
+    assert kept.endswith("; Path=/; HttpOnly; SameSite=Strict")

@@ -16,7 +16,7 @@ from cronsched.cli.worker import set_up_logging
 
 if TYPE_CHECKING:
     from cronqueue.settings import Settings
-    from cronsched.web.access import Authenticate
+    from cronsched.web.sign_in import Authenticate
 
 NEEDED = ("starlette", "jinja2", "uvicorn", "python_multipart", "itsdangerous")
 # Streams stay open for as long as their readers like: they are cut off after this.
@@ -34,7 +34,7 @@ _CLOSE_SECONDS = 3
 def command(state: State, root_path: str, read_only: bool, of_up: bool, **flags: Any) -> int:
     """Serve the dashboard at / and the API at /api/v1.
 
-    Anything but a loopback address needs SCHED_WEB_PASSWORD or SCHED_WEB_TOKEN.
+    Anything but a loopback address needs SCHED_WEB_USERS, SCHED_WEB_PASSWORD or SCHED_WEB_TOKEN.
     """
     if missing := missing_packages():
         refuse(f"the web page needs {', '.join(missing)}: pip install 'cronqueue[web]'")
@@ -69,17 +69,18 @@ def missing_packages() -> list[str]:
 
 
 def _door(settings: Settings) -> Authenticate | None:
-    """Who may come in: on this machine everybody, unless a password is set."""
-    from cronsched.web.access import anybody, is_loopback
+    """Who may come in: on this machine everybody, unless somebody is named."""
+    from cronsched.web.access import is_loopback
+    from cronsched.web.sign_in import anybody_here
 
-    if settings.web_password or settings.web_token:
+    if settings.web_users or settings.web_password or settings.web_token:
         return None
     if not is_loopback(settings.host):
         refuse(
-            f"--host {settings.host} is reached from other machines: set SCHED_WEB_PASSWORD"
-            " or SCHED_WEB_TOKEN first"
+            f"--host {settings.host} is reached from other machines: set SCHED_WEB_USERS,"
+            " SCHED_WEB_PASSWORD or SCHED_WEB_TOKEN first"
         )
-    return anybody
+    return anybody_here
 
 
 def _name(host: str) -> str:

@@ -1,31 +1,29 @@
 """Access: who may come in, from where, and what a page may do.
 
-The door is closed unless somebody is named who may come in: `authenticate` says who asks, or nobody. On the
-loopback address `sched web` lets everybody in, since whoever is there can read the database file as well. A
-page of another site must not use that: requests have to name a host that is ours, and writes have to come
-from our own pages.
+The door is closed unless somebody is named who may come in: `authenticate` says who asks (`sign_in`), and
+each route which role it needs (`roles`). On the loopback address `sched web` lets everybody in, since whoever
+is there can read the database file as well. A page of another site must not use that: requests have to name a
+host that is ours, and writes have to come from our own pages.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import ipaddress
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cronsched.web.problems import Problem, problem_of, problem_response
-
-# The name under which somebody acts, or None to refuse him.
-Authenticate = Callable[[Request], str | None]
+from cronsched.credentials import same
+from cronsched.web.problems import Problem, Refused, problem_of, problem_response
+from cronsched.web.roles import User
+from cronsched.web.sign_in import Authenticate
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # What an orchestrator asks, who knows neither our name nor our password.
@@ -56,31 +54,10 @@ class Access:
     """
 
     authenticate: Authenticate
-    hosts: Sequence[str] = LOOPBACK
+    hosts: Sequence[str]
+    secret: str
     read_only: bool = False
     open_paths: Sequence[str] = PROBES
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-
-
-def anybody(request: Request) -> str | None:
-    """Everybody may come in; for the loopback address, or where another door stands before this one."""
-    return f"web@{request.client.host}" if request.client else "web"
-
-
-def by_credentials(password: str | None, token: str | None) -> Authenticate:
-    """Whoever knows the password, under the name that he gives, or the token."""
-
-    def authenticate(request: Request) -> str | None:
-        kind, _, value = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and token is not None and _same(value.strip(), token):
-            return "token@web"
-        if kind.lower() == "basic" and password is not None:
-            name, given = _basic(value)
-            if _same(given, password):
-                return f"{name or 'somebody'}@web"
-        return None
-
-    return authenticate
 
 
 def is_loopback(host: str) -> bool:
@@ -105,7 +82,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        problem = self._look(request)
+        problem = await self._look(request)
         outgoing = _Outgoing(send, request)
         if problem is not None:
             await problem_response(request, problem)(scope, receive, outgoing)
@@ -117,7 +94,7 @@ class Door:
                 raise
             await problem_response(request, problem_of(error))(scope, receive, outgoing)
 
-    def _look(self, request: Request) -> Problem | None:
+    async def _look(self, request: Request) -> Problem | None:
         """What stands against this request. Who asks is known to all that follows."""
         if own_path(request) in self._access.open_paths:
             return None
@@ -125,10 +102,14 @@ class Door:
             return Problem(
                 421, "wrong_host", "this site is not called by that name: the setting web_hosts"
             )
-        actor = self._access.authenticate(request)
-        if actor is None:
+        try:
+            # A password takes its time to check, and others do not wait for it.
+            found = await run_in_threadpool(self._access.authenticate, request)
+        except Refused as refused:
+            return refused.problem
+        if found is None:
             return Problem(401, "unauthorized", "a password or a token is needed")
-        request.state.actor = actor[:200]
+        request.state.user = self._known(found)
         request.state.access = self._access
         if request.method in SAFE_METHODS:
             return None
@@ -137,6 +118,12 @@ class Door:
         if _is_foreign(request.headers):
             return Problem(403, "foreign", "this comes from a page of another site")
         return None
+
+    def _known(self, found: User | str) -> User:
+        """Who asks, as all that follows knows him. Where nothing may be changed, he is a viewer."""
+        user = User(found) if isinstance(found, str) else found
+        role = "viewer" if self._access.read_only else user.role
+        return replace(user, name=user.name[:200], role=role)
 
 
 def own_path(request: Request) -> str:
@@ -152,19 +139,19 @@ def form_token(request: Request) -> str:
 
 def is_form_ours(request: Request, token: object) -> bool:
     """Whether a form was made by us for this browser, not too long ago."""
-    nonce = request.cookies.get(COOKIE)
+    nonce = request.cookies.get(_cookie_name(request))
     if not nonce or not isinstance(token, str):
         return False
     try:
         found = _serializer(request).loads(token, max_age=FORM_SECONDS)
     except BadSignature:
         return False
-    return isinstance(found, str) and _same(found, nonce)
+    return isinstance(found, str) and same(found, nonce)
 
 
 def _nonce(request: Request) -> str:
     """The browser's half, a new one where it has none; the answer brings it."""
-    nonce = request.cookies.get(COOKIE)
+    nonce = request.cookies.get(_cookie_name(request))
     if not nonce:
         nonce = getattr(request.state, "new_nonce", None) or secrets.token_urlsafe(24)
         request.state.new_nonce = nonce
@@ -198,9 +185,16 @@ class _Outgoing:
 
 
 def _cookie(request: Request, nonce: str) -> str:
+    name = _cookie_name(request)
+    if request.url.scheme == "https":
+        return f"{name}={nonce}; Path=/; HttpOnly; SameSite=Strict; Secure"
     path = request.scope.get("root_path", "") or "/"
-    secure = "; Secure" if request.url.scheme == "https" else ""
-    return f"{COOKIE}={nonce}; Path={path}; HttpOnly; SameSite=Strict{secure}"
+    return f"{name}={nonce}; Path={path}; HttpOnly; SameSite=Strict"
+
+
+def _cookie_name(request: Request) -> str:
+    """With TLS a name that no other site of our domain can set."""
+    return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
 
 
 def _is_ours(host: str, hosts: Sequence[str]) -> bool:
@@ -216,15 +210,3 @@ def _is_foreign(headers: Headers) -> bool:
         return True
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
-
-
-def _basic(value: str) -> tuple[str, str]:
-    try:
-        name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return "".join(each for each in name if each.isprintable()), password
-
-
-def _same(given: str, known: str) -> bool:
-    return hmac.compare_digest(given.encode(), known.encode())

@@ -9,9 +9,8 @@ from typing import Any
 from starlette.requests import Request
 
 from cronqueue import operations, wakeup
-from cronqueue.enqueueing import store_call
 from cronqueue.registry import find_task
-from cronqueue.requests import enqueue_once
+from cronqueue.requests import enqueue_once, store_asked
 from cronsched import overrides, pausing, schedule_queries
 from cronsched.web.operations import Body, Operation, Parameter, Schema
 from cronsched.web.problems import Refused
@@ -71,11 +70,12 @@ def enqueue_job(request: Request, body: Body) -> dict[str, Any]:
     args, kwargs = chosen.pop("args", []), chosen.pop("kwargs", {})
     call = task.options(**chosen).call(*args, **kwargs)
     key = _idempotency_key(request)
+    actor = actor_of(request)
     if key is None:
-        job = database.write(lambda connection: store_call(database, connection, call))
+        job = database.write(lambda connection: store_asked(database, connection, call, actor))
         job_id, state, is_new = job.id, job.state, job.created
     else:
-        job_id, state, is_new = enqueue_once(database, key, body, call)
+        job_id, state, is_new = enqueue_once(database, key, body, call, actor)
     wakeup.notify(database)
     return {"id": job_id, "state": state, "created": is_new}
 
@@ -213,7 +213,7 @@ def _is_text(value: str) -> bool:
 def _act(
     path: str, name: str, summary: str, function: Callable[..., Any], body: Schema | None = None
 ) -> Operation:
-    return Operation("POST", path, name, summary, function, _DONE, body=body)
+    return Operation("POST", path, name, summary, function, _DONE, body=body, needs="operator")
 
 
 OPERATIONS = [
@@ -239,11 +239,14 @@ OPERATIONS = [
         ),
         body=_ENQUEUE,
         status=201,
+        needs="operator",
     ),
     _act("/jobs/{job_id:int}/retry", "retry_job", "Queue it again", retry_job),
     _act("/jobs/{job_id:int}/cancel", "cancel_job", "Cancel it", cancel_job, _REASON),
     _act("/jobs/{job_id:int}/run-now", "run_job_now", "Make it due", run_job_now),
-    Operation("DELETE", "/jobs/{job_id:int}", "delete_job", "Delete it", delete_job, _DONE),
+    Operation(
+        "DELETE", "/jobs/{job_id:int}", "delete_job", "Delete it", delete_job, _DONE, needs="admin"
+    ),
     _act("/queues/{name:path}/pause", "pause_queue", "Pause a queue", pause_queue, _PAUSE),
     _act("/queues/{name:path}/resume", "resume_queue", "Resume a queue", resume_queue),
     _act("/schedules/{name}/pause", "pause_schedule", "Pause a schedule", pause_schedule, _PAUSE),

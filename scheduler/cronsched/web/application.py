@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from cronqueue.errors import ConfigurationError, CronqueueError
 from cronqueue.settings import Settings
 from cronsched.metrics import Totals
 from cronsched.web import api, pages, probes
-from cronsched.web.access import LOOPBACK, PROBES, Access, Authenticate, Door, by_credentials
+from cronsched.web.access import LOOPBACK, PROBES, Access, Door
 from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused, answer
+from cronsched.web.sign_in import Authenticate, SignIn
 
 # What is refused on purpose, or is the database's. Anything else is a fault of ours: the door answers.
 EXPECTED = (HTTPException, Refused, CronqueueError, LookupError, DBAPIError)
@@ -38,29 +40,24 @@ def app(
 ) -> Starlette:
     """Dashboard and API, to be served or mounted.
 
-    `authenticate` answers under which name a request acts, or None to refuse it; by default whoever knows
-    `web_password` or `web_token` of the settings comes in. `hosts` are the names of the site, "*" for any;
-    loopback names and `web_hosts` always count. `schedules` is the folder of the schedule files, for the page
-    of the plan. Raises ConfigurationError where the door would be open.
+    `authenticate` answers who asks: a `User` with a role, the name of an admin, or None to refuse; by default
+    `web_users`, `web_password` and `web_token` of the settings say who comes in. `hosts` are the names of the
+    site, "*" for any; loopback names and `web_hosts` always count. `schedules` is the folder of the schedule
+    files, for the page of the plan. Raises ConfigurationError where the door would be open.
     """
     chosen = settings or configuration.settings()
-    password, token = chosen.web_password, chosen.web_token
     if authenticate is None:
-        if password is None and token is None:
+        if not (chosen.web_users or chosen.web_password or chosen.web_token):
             raise ConfigurationError(
-                "nobody may come in: set web_password or web_token, or give authenticate=..."
+                "nobody may come in: set web_users, web_password or web_token, or give authenticate=..."
                 " (cronsched.web.anybody lets everybody in)"
             )
-        authenticate = by_credentials(password, token)
+        authenticate = SignIn(chosen)
     names = tuple(each.lower() for each in (*LOOPBACK, *chosen.web_hosts, *hosts))
-    secret = password or token
-    access = Access(
-        authenticate,
-        names,
-        read_only,
-        open_paths=(*PROBES, "/metrics") if chosen.web_open_metrics else PROBES,
-        **({"secret": secret} if secret else {}),
-    )
+    # Not the password: whoever sees what is signed could try passwords against it, unseen.
+    secret = chosen.web_secret or secrets.token_urlsafe(32)
+    open_paths = (*PROBES, "/metrics") if chosen.web_open_metrics else PROBES
+    access = Access(authenticate, names, secret, read_only, open_paths)
     made = Starlette(
         routes=[
             *probes.routes,

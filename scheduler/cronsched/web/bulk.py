@@ -13,17 +13,19 @@ from cronqueue.queries import Filter, count_jobs, failures_of_group, select_ids
 from cronqueue.states import STATES
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import command
+from cronsched.web.roles import Role
 from cronsched.web.searching import as_search, read_search
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What can be done to many: its name, what the button says, which states it reaches, the function."""
+    """What can be done to many: its name, what the button says, which states it reaches, who may do it."""
 
     name: str
     label: str
     states: tuple[str, ...]
     function: Callable[..., Any]
+    needs: Role = "operator"
     is_dangerous: bool = False
 
 
@@ -32,13 +34,20 @@ ACTS = {
     for each in (
         Act("retry", "Retry", ("failed", "cancelled", "skipped"), operations.retry_jobs),
         Act("run-now", "Run now", ("queued", "held"), operations.run_jobs_now),
-        Act("cancel", "Cancel", ("queued", "held", "running"), operations.cancel_jobs, True),
+        Act(
+            "cancel",
+            "Cancel",
+            ("queued", "held", "running"),
+            operations.cancel_jobs,
+            is_dangerous=True,
+        ),
         Act(
             "delete",
             "Delete",
             tuple(state for state in STATES if state != "running"),
             operations.delete_jobs,
-            True,
+            needs="admin",
+            is_dangerous=True,
         ),
     )
 }

@@ -26,6 +26,7 @@ from cronsched.web.requests import (
     natural_order,
     place_of,
 )
+from cronsched.web.roles import require
 from cronsched.web.searching import as_search, read_search
 
 _ROWS = 50
@@ -89,6 +90,7 @@ def confirm(request: Request) -> Response:
     """How many jobs an act would reach, before it does."""
     database = database_of(request)
     meant = meant_by(request.query_params.multi_items(), database.server_now())
+    require(request, meant.act.needs)
     return render(request, "confirm.html", meant=meant, count=count_of(database, meant))
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from cronsched.documents import plain
 from cronsched.redaction import redacted
 from cronsched.web.problems import Refused
+from cronsched.web.roles import Role, RoleRoute
 
 # A job's arguments belong into a row: what is larger belongs elsewhere, and its place into the row.
 LARGEST_BODY = 1_000_000
@@ -51,6 +51,11 @@ class Operation:
     is_list: bool = False
     is_stream: bool = False
     status: int = 200
+    needs: Role = "viewer"
+
+    def __post_init__(self) -> None:
+        if self.method != "GET" and self.needs == "viewer":
+            raise TypeError(f"{self.name} changes something: say which role it needs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +66,18 @@ class Listed:
     next: str | None = None
 
 
-def routes_of(operations: list[Operation]) -> list[Route]:
+def routes_of(operations: list[Operation]) -> list[RoleRoute]:
     """A route for each path: it knows all that can be done there, and says so of what cannot."""
     by_path: dict[str, dict[str, Operation]] = {}
     for each in operations:
         by_path.setdefault(each.path, {})[each.method] = each
     return [
-        Route(path, _endpoint(known), methods=list(known), name=next(iter(known.values())).name)
+        RoleRoute(
+            path,
+            _endpoint(known),
+            {method: each.needs for method, each in known.items()},
+            name=next(iter(known.values())).name,
+        )
         for path, known in by_path.items()
     ]
 

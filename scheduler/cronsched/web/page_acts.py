@@ -9,7 +9,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from cronqueue import operations
 from cronqueue.durations import parse_duration
@@ -27,6 +26,7 @@ from cronsched.web.requests import (
     memory_of,
     settings_of,
 )
+from cronsched.web.roles import Role, RoleRoute, require
 
 # Does it, and says in words what has been done.
 Act = Callable[[Request, FormData], str]
@@ -76,6 +76,7 @@ def act_on_many(request: Request, form: FormData) -> str:
     meant = bulk.meant_by(
         [(name, value) for name, value in form.multi_items()], database.server_now()
     )
+    require(request, meant.act.needs)
     count = bulk.carry_out(database, meant, actor=actor_of(request))
     return f"{meant.act.label}: {count} job{'' if count == 1 else 's'}."
 
@@ -193,4 +194,10 @@ ACTS: dict[str, Act] = {
     "/schedules/{name}/restore": restore_occurrence,
 }
 
-routes = [Route(path, _endpoint(act), methods=["POST"]) for path, act in ACTS.items()]
+# An act that is not named here needs an operator.
+_NEEDS: dict[Act, Role] = {delete_job: "admin"}
+
+routes = [
+    RoleRoute(path, _endpoint(act), {"POST": _NEEDS.get(act, "operator")}, name=act.__name__)
+    for path, act in ACTS.items()
+]

@@ -7,7 +7,6 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from cronqueue import audit, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
@@ -16,6 +15,7 @@ from cronsched import health, schedule_queries
 from cronsched.web import charts, job_pages, page_acts, plan_page, schedule_pages, timeline_page
 from cronsched.web.rendering import render
 from cronsched.web.requests import database_of, memory_of, place_of, settings_of
+from cronsched.web.roles import page
 
 _MINUTE = timedelta(minutes=1)
 _SHOWN = 10
@@ -121,18 +121,18 @@ def _takers(queue: QueueStats, alive: list[WorkerStatus]) -> list[WorkerStatus]:
 
 
 routes = [
-    Route("/", show_now),
-    Route("/jobs", job_pages.list_jobs),
-    Route("/jobs/{job_id:int}", job_pages.show_job),
-    Route("/jobs/confirm", job_pages.confirm),
-    Route("/failures", list_failures),
-    Route("/timeline", timeline_page.show_timeline),
-    Route("/schedules", schedule_pages.list_schedules),
-    Route("/schedules/{name}", schedule_pages.show_schedule),
-    Route("/queues", list_queues),
-    Route("/plan", plan_page.show_plan),
-    Route("/workers", list_workers),
-    Route("/audit", list_audit),
-    Route("/help", show_help),
+    page("/", show_now),
+    page("/jobs", job_pages.list_jobs),
+    page("/jobs/{job_id:int}", job_pages.show_job),
+    page("/jobs/confirm", job_pages.confirm, "operator"),
+    page("/failures", list_failures),
+    page("/timeline", timeline_page.show_timeline),
+    page("/schedules", schedule_pages.list_schedules),
+    page("/schedules/{name}", schedule_pages.show_schedule),
+    page("/queues", list_queues),
+    page("/plan", plan_page.show_plan),
+    page("/workers", list_workers),
+    page("/audit", list_audit),
+    page("/help", show_help),
     *page_acts.routes,
 ]

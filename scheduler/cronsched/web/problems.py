@@ -44,9 +44,11 @@ class Problem:
 class Refused(Exception):
     """Answer with this problem."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
-        self.problem = Problem(status, code, detail)
+        self.problem = Problem(status, code, detail, headers or {})
 
 
 def problem_of(error: Exception) -> Problem:

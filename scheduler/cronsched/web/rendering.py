@@ -24,6 +24,7 @@ from cronqueue.version import __version__
 from cronsched.redaction import redacted
 from cronsched.web.access import Access, form_token, own_path
 from cronsched.web.problems import Problem
+from cronsched.web.roles import Role, User
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Where there is nothing to tell.
@@ -75,7 +76,7 @@ def render(
 
 def render_problem(request: Request, problem: Problem, headers: Mapping[str, str]) -> Response:
     """What went wrong, as a page."""
-    if problem.status in (401, 421):  # whoever has not come in sees nothing of the house
+    if not hasattr(request.state, "user"):  # whoever has not come in sees nothing of the house
         return Response(
             problem.detail, problem.status, headers=dict(headers), media_type="text/plain"
         )
@@ -90,7 +91,13 @@ def done(request: Request, words: str, path: str) -> Response:
     response = RedirectResponse(site.url(path), status_code=303)
     signed = _signer(request).dumps(words[:500])
     response.set_cookie(
-        _TOLD, str(signed), 60, path=site.root or "/", httponly=True, samesite="strict"
+        _TOLD,
+        str(signed),
+        60,
+        path=site.root or "/",
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
     )
     return response
 
@@ -108,8 +115,13 @@ class Site:
         self.glyphs = GLYPHS
 
     @property
-    def actor(self) -> str:
-        return getattr(self._request.state, "actor", "")
+    def user(self) -> User:
+        user: User = self._request.state.user
+        return user
+
+    def may(self, needed: Role) -> bool:
+        """Whether who looks at it may press what needs this role."""
+        return self.user.may(needed)
 
     @property
     def read_only(self) -> bool:

@@ -17,6 +17,7 @@ from cronqueue.settings import Settings
 from cronqueue.states import STATES, TERMINAL
 from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused
+from cronsched.web.roles import User
 
 MOST_ROWS = 500
 # What a column of 64 bits holds.
@@ -50,8 +51,8 @@ def folder_of(request: Request) -> Path:
 
 def actor_of(request: Request) -> str:
     """Under which name this request acts."""
-    actor: str = request.state.actor
-    return actor
+    user: User = request.state.user
+    return user.name
 
 
 def job_id_of(request: Request) -> int:
