@@ -16,7 +16,7 @@ ARGS ?=
 EXAMPLES ?= 2000
 
 .PHONY: help run test simulate interleavings torture oracle fuzz \
-	bench-drain bench-enqueue bench-latency bench-idle bench-schedules lint types check format wheel lock clean
+	bench-drain bench-enqueue bench-latency bench-idle bench-schedules routes lint types check format wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ bench-idle: .venv/.installed ## Measure CPU, queries and memory of a worker that
 
 bench-schedules: .venv/.installed ## Measure 10,000 schedules beside plain SQL and APScheduler
 	@.venv/bin/python -m benchmarks.schedules $(ARGS)
+
+routes: .venv/.installed ## Write docs/routes.md: every route of the web with its role
+	@.venv/bin/python tests/route_table.py
 
 lint: .venv/.installed ## Check style and likely faults
 	@.venv/bin/ruff check
