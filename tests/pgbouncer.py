@@ -1,4 +1,7 @@
-"""PgBouncer in transaction mode before a PostgreSQL of the tests, where the machine has it."""
+"""PgBouncer in transaction mode before a PostgreSQL of the tests, where the machine has it.
+
+It runs on the settings of deploy/, but for where it listens, who may come in, and how few sessions it has.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import make_url
+
+from deploy_files import FOLDER
 
 # Few, so that each transaction gets another session of the server than the one before.
 SESSIONS = 3
@@ -28,12 +34,14 @@ def pgbouncer(program: str, server_url: str, folder: Path) -> Iterator[str]:
     """Start it; yields the URL of the same database through it."""
     server, port = make_url(server_url), _free_port()
     settings = folder / "pgbouncer.ini"
-    settings.write_text(
-        f"[databases]\n* = host={server.host} port={server.port} user={server.username}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = any\npool_mode = transaction\ndefault_pool_size = {SESSIONS}\n"
-        "max_client_conn = 200\nquery_wait_timeout = 30\n"
-    )
+    adapted = ConfigParser()
+    adapted.read(FOLDER / "pgbouncer/pgbouncer.ini")
+    adapted["databases"] = {"*": f"host={server.host} port={server.port} user={server.username}"}
+    adapted.remove_option("pgbouncer", "auth_file")
+    own = {"listen_port": f"{port}", "unix_socket_dir": "", "auth_type": "any"}
+    adapted["pgbouncer"].update(own, default_pool_size=str(SESSIONS))
+    with settings.open("w") as file:
+        adapted.write(file)
     account = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to be root
     with (folder / "pgbouncer.log").open("wb") as log:
         process = subprocess.Popen([program, *account, str(settings)], stdout=log, stderr=log)

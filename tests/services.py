@@ -160,7 +160,7 @@ class Stage:
     def run(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """A command of `sched`, until its end."""
         return subprocess.run(
-            self._command(*arguments),
+            self.command(*arguments),
             cwd=self.folder,
             env=self.environ(environ),
             capture_output=True,
@@ -217,7 +217,7 @@ class Stage:
         log = self.folder / f"{name}.log"
         with log.open("ab") as output:
             process = subprocess.Popen(
-                self._command(*arguments),
+                self.command(*arguments),
                 cwd=self.folder,
                 env=self.environ(environ),
                 stdin=subprocess.DEVNULL,
@@ -229,7 +229,8 @@ class Stage:
         self.services.append(service)
         return service
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """How `sched` is called here."""
         return [sys.executable, "-m", "cronsched.cli", *arguments]
 
     def environ(self, environ: dict[str, str]) -> dict[str, str]:

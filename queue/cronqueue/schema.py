@@ -41,10 +41,12 @@ class SchemaState:
 
 def upgrade(database: Database) -> SchemaState:
     """Bring the schema to this release's version; returns what was there before."""
+    logging.getLogger("alembic").setLevel(
+        logging.WARNING
+    )  # it tells of every plug-in, once imported
     from alembic import command
     from alembic.util import CommandError
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plug-in
     with database.begin() as connection:
         if database.is_postgresql:
             connection.execute(
