@@ -146,6 +146,14 @@ def history(database: Database, name: str, limit: int) -> list[LedgerRow]:
     return found
 
 
+def find_occurrence(database: Database, name: str, planned_for: datetime) -> LedgerRow | None:
+    """One occurrence with what has become of it; None where it is not written."""
+    with database.snapshot() as connection:
+        key = {"name": name, "planned_for": database.moment(planned_for)}
+        row = connection.execute(_OCCURRENCE, key).one_or_none()
+    return None if row is None else LedgerRow(row.planned_for, row.verdict, row.job_id)
+
+
 def recent_verdicts(
     database: Database, names: Sequence[str], limit: int
 ) -> dict[str, list[LedgerRow]]:
@@ -235,6 +243,11 @@ FROM sched_schedules WHERE name = :name
 _HISTORY = text("""
 SELECT planned_for, verdict, job_id FROM sched_ledger
 WHERE schedule = :name AND planned_for <= :now ORDER BY planned_for DESC LIMIT :limit
+""").columns(planned_for=Instant())
+
+_OCCURRENCE = text("""
+SELECT planned_for, verdict, job_id FROM sched_ledger
+WHERE schedule = :name AND planned_for = :planned_for
 """).columns(planned_for=Instant())
 
 

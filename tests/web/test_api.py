@@ -237,6 +237,16 @@ def test_queues_and_schedules_are_paused_and_resumed(
     assert get(database, triggered).origin == "manual"
     skipped = do(client, f"/schedules/{schedule}/skip", planned_for="2026-01-02T03:05:00Z")
     assert skipped["reached"] == "done"
+    moved = {"planned_for": "2026-01-02T04:05:00Z", "to": "2026-01-02T04:30:00Z"}
+    assert do(client, f"/schedules/{schedule}/move", **moved)["reached"] == "done"
+    assert (
+        str(query(database, "SELECT run_at FROM sched_overrides WHERE action = 'move'")[0][0])[
+            14:16
+        ]
+        == "30"
+    )
+    del moved["to"]
+    assert do(client, f"/schedules/{schedule}/restore", **moved)["done"] == "restored"
     pass_time(database, 120)
     (newest,) = read(client, f"/schedules/{schedule}")["data"]["history"]
     assert newest["verdict"] == "skipped:override"

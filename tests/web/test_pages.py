@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from cronqueue.database import Database
 from cronqueue.queries import Filter
 from cronqueue.retry import Verdict
 from cronqueue.settings import Settings
+from cronsched.definition import Definition
+from cronsched.manifest import make_manifest
+from cronsched.reconcile import apply
+from cronsched.triggers import cron_trigger
 from cronsched.web import anybody, app, pages
 from cronsched.web.page_acts import ACTS
 from cronsched.web.problems import Refused
@@ -184,6 +189,47 @@ def test_schedules_are_paused_resumed_triggered_and_skipped(
     ]
     press(client, here, f"{here}/restore")
     assert query(database, "SELECT action FROM sched_overrides") == []
+
+
+def test_a_bar_leads_to_where_its_occurrence_is_skipped_moved_and_run(
+    client: TestClient, database: Database
+) -> None:
+    made = Definition("s", "t", cron_trigger("5 * * * *"), source="a.py", tz="Europe/Berlin")
+    apply(database, make_manifest([made], [], []), Settings(horizon=timedelta(hours=3)))
+    links = [known.get("href") or "" for _, known in look(client, "/timeline?range=6h").tags]
+    first, second = sorted({link for link in links if link.startswith("/jobs/")})[:2]
+    unwritten = [link for link in links if link.startswith("/schedules/s/occurrence?")]
+    assert "is due now" in press(client, first, f"{first}/run-now").text
+    told = press(client, second, "/schedules/s/move", to="2026-01-02T05:30:00").text
+    assert "runs at Fri 02 Jan 2026 05:30:00 Europe/Berlin" in told
+    (moved,) = query(database, "SELECT run_at FROM sched_overrides")
+    assert str(moved[0])[:19].replace("T", " ") == "2026-01-02 04:30:00"
+    assert "not written yet" in look(client, unwritten[0]).text
+    press(client, unwritten[0], "/schedules/s/skip")
+    assert "Decided by hand" in look(client, unwritten[0]).text
+    press(client, unwritten[0], "/schedules/s/restore")
+    assert len(query(database, "SELECT action FROM sched_overrides")) == 1
+
+
+def test_a_time_that_no_occurrence_has_is_refused(client: TestClient, schedule: str) -> None:
+    asked = "/schedules/s/occurrence?planned_for=2026-01-05T03:06:00Z"
+    assert "has no occurrence at 2026-01-05T03:06:00Z" in look(client, asked, 404).text
+    look(client, "/schedules/s/occurrence", 422)
+
+
+def test_a_waiting_job_is_moved_on_the_clock_that_the_page_shows(
+    sqlite_database: Database,
+) -> None:
+    settings = Settings(tz="America/New_York")
+    site = app(authenticate=anybody, settings=settings, database=sqlite_database)
+    client = TestClient(site, base_url="http://localhost")
+    job_id = add(sqlite_database, run_at=at(3600))
+    here = f"/jobs/{job_id}"
+    assert "America/New_York" in look(client, here).text
+    press(client, here, f"{here}/edit", run_at="", priority="3")
+    assert get(sqlite_database, job_id).run_at == at(3600)
+    press(client, here, f"{here}/edit", run_at="2026-01-02T09:00:00")
+    assert get(sqlite_database, job_id).run_at == datetime(2026, 1, 2, 14, tzinfo=UTC)
 
 
 def test_every_button_shows_its_command(

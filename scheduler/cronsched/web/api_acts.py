@@ -40,6 +40,7 @@ def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
 
 _REASON = _object(reason=_TEXT)
 _PAUSE = _object(reason=_TEXT, until=_TIME)
+_MOVE = _object(("planned_for", "to"), planned_for=_TIME, to=_TIME, reason=_TEXT)
 _ENQUEUE = _object(
     ("task",),
     task=_TEXT,
@@ -172,6 +173,33 @@ def skip_occurrence(request: Request, body: Body) -> dict[str, Any]:
     return {"done": "skipped", "reached": reached}
 
 
+def move_occurrence(request: Request, body: Body) -> dict[str, Any]:
+    """Run one occurrence at another time."""
+    chosen = _read(body, _MOVE)
+    reached = overrides.move(
+        database_of(request),
+        request.path_params["name"],
+        chosen["planned_for"],
+        chosen["to"],
+        actor=actor_of(request),
+        reason=chosen.get("reason"),
+    )
+    return {"done": "moved", "reached": reached}
+
+
+def restore_occurrence(request: Request, body: Body) -> dict[str, Any]:
+    """Take back what was decided about one occurrence."""
+    chosen = _read(body, _object(("planned_for",), planned_for=_TIME))
+    reached = overrides.restore(
+        database_of(request),
+        request.path_params["name"],
+        chosen["planned_for"],
+        settings_of(request),
+        actor=actor_of(request),
+    )
+    return {"done": "restored", "reached": reached}
+
+
 def _read(body: Body, schema: Schema) -> dict[str, Any]:
     """The values that the schema knows, times as moments. Raises Refused for others."""
     properties = schema["properties"]
@@ -264,5 +292,15 @@ OPERATIONS = [
         "Skip one occurrence",
         skip_occurrence,
         _object(("planned_for",), planned_for=_TIME, reason=_TEXT),
+    ),
+    _act(
+        "/schedules/{name}/move", "move_occurrence", "Move one occurrence", move_occurrence, _MOVE
+    ),
+    _act(
+        "/schedules/{name}/restore",
+        "restore_occurrence",
+        "Take back what was decided about one occurrence",
+        restore_occurrence,
+        _object(("planned_for",), planned_for=_TIME),
     ),
 ]

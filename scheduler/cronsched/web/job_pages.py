@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cronqueue import audit, overview, queries
+from cronqueue.database import Database
 from cronqueue.queries import JobDetails, JobRow
 from cronqueue.states import TERMINAL
-from cronsched import explanation
+from cronsched import explanation, schedule_queries
 from cronsched.redaction import redacted_json
 from cronsched.web.bulk import ACTS, count_of, meant_by
 from cronsched.web.problems import Refused
@@ -25,6 +26,7 @@ from cronsched.web.requests import (
     memory_of,
     natural_order,
     place_of,
+    settings_of,
 )
 from cronsched.web.roles import require
 from cronsched.web.searching import as_search, read_search
@@ -71,6 +73,7 @@ def show_job(request: Request) -> Response:
     database, job_id = database_of(request), job_id_of(request)
     details = queries.find_job(database, job_id)
     row, reasons = explanation.explain(database, job_id)
+    tz = settings_of(request).tz
     return render(
         request,
         "job.html",
@@ -79,6 +82,8 @@ def show_job(request: Request) -> Response:
         details=details,
         reasons=reasons,
         steps=steps_of(row),
+        tz=tz,
+        occurrence_tz=_zone_of_occurrence(database, row),
         error=queries.error_line(details.last_error),
         error_line=queries.error_line,
         acts=audit.list_acts(database, target=f"job {job_id}", limit=20),
@@ -119,6 +124,14 @@ def steps_of(row: JobRow) -> list[dict[str, Any]]:
         steps.append({"word": word, "at": moment, "kind": kind, "gap": _worth_telling(gap)})
         before = moment
     return steps
+
+
+def _zone_of_occurrence(database: Database, row: JobRow) -> str | None:
+    """The zone of the schedule whose occurrence waits here: what is decided about it is kept by its time."""
+    if row.origin != "schedule" or row.state not in ("queued", "held") or row.started_at:
+        return None
+    found = schedule_queries.find_schedule(database, row.schedule or "")
+    return None if found is None or found.state == "retired" else found.tz
 
 
 def _worth_telling(gap: timedelta | None) -> timedelta | None:

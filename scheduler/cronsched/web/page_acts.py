@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -11,13 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cronqueue import operations
+from cronqueue.columns import EARLIEST, LATEST
 from cronqueue.durations import parse_duration
 from cronqueue.errors import RunAtError
 from cronsched import overrides, pausing, schedule_queries
+from cronsched.timezones import first_shown
 from cronsched.web import bulk
 from cronsched.web.access import is_form_ours
 from cronsched.web.problems import Refused
-from cronsched.web.rendering import done
+from cronsched.web.rendering import absolute, done
 from cronsched.web.requests import (
     actor_of,
     as_moment,
@@ -59,11 +62,11 @@ def delete_job(request: Request, form: FormData) -> str:
 
 
 def edit_job(request: Request, form: FormData) -> str:
-    job_id, moment, priority = job_id_of(request), _text(form, "run_at"), _text(form, "priority")
+    job_id, priority = job_id_of(request), _text(form, "priority")
     if priority is not None and not priority.lstrip("-").isdigit():
         raise Refused(422, "invalid", "priority is a whole number; higher runs first")
     changed = operations.Edit(
-        run_at=None if moment is None else as_moment("run_at", moment),
+        run_at=_moment(form, "run_at", settings_of(request).tz),
         priority=None if priority is None else int(priority[:20]),
         queue=_text(form, "queue"),
     )
@@ -134,6 +137,17 @@ def skip_occurrence(request: Request, form: FormData) -> str:
     return f"{name} does not run at {moment:%Y-%m-%d %H:%M:%S} UTC."
 
 
+def move_occurrence(request: Request, form: FormData) -> str:
+    name = request.path_params["name"]
+    moment = as_moment("planned_for", form.get("planned_for"))
+    tz = schedule_queries.find_definition(database_of(request), name).tz
+    to = _moment(form, "to", tz)
+    if to is None:
+        raise Refused(422, "invalid", "to says when it runs instead")
+    overrides.move(database_of(request), name, moment, to, actor=actor_of(request))
+    return f"{name} of {moment:%Y-%m-%d %H:%M:%S} UTC runs at {absolute(to, tz)}."
+
+
 def restore_occurrence(request: Request, form: FormData) -> str:
     name = request.path_params["name"]
     moment = as_moment("planned_for", form.get("planned_for"))
@@ -146,6 +160,20 @@ def restore_occurrence(request: Request, form: FormData) -> str:
 def _text(form: FormData, name: str) -> str | None:
     value = form.get(name)
     return (value.replace("\0", "").strip() or None) if isinstance(value, str) else None
+
+
+def _moment(form: FormData, name: str, tz: str) -> datetime | None:
+    """A time from a field of a form: on the clock of a zone, unless it names an offset."""
+    words = _text(form, name)
+    if words is None:
+        return None
+    try:
+        wall = datetime.fromisoformat(words)
+    except ValueError:
+        wall = None
+    if wall is None or wall.utcoffset() is not None or not EARLIEST.year < wall.year < LATEST.year:
+        return as_moment(name, words)
+    return first_shown(tz, wall)
 
 
 def _until(request: Request, form: FormData) -> Any:
@@ -191,6 +219,7 @@ ACTS: dict[str, Act] = {
     "/schedules/{name}/resume": resume_schedule,
     "/schedules/{name}/trigger": trigger_schedule,
     "/schedules/{name}/skip": skip_occurrence,
+    "/schedules/{name}/move": move_occurrence,
     "/schedules/{name}/restore": restore_occurrence,
 }
 

@@ -129,6 +129,7 @@ routes = [
     page("/timeline", timeline_page.show_timeline),
     page("/schedules", schedule_pages.list_schedules),
     page("/schedules/{name}", schedule_pages.show_schedule),
+    page("/schedules/{name}/occurrence", schedule_pages.show_occurrence),
     page("/queues", list_queues),
     page("/plan", plan_page.show_plan),
     page("/workers", list_workers),

@@ -173,6 +173,10 @@ class Site:
             iso(moment), absolute(moment, tz), shown
         )
 
+    def field(self, moment: datetime, tz: str = "UTC") -> str:
+        """A time as a form's field for times has it, on the clock of a zone."""
+        return f"{moment.astimezone(ZoneInfo(tz)):%Y-%m-%dT%H:%M:%S}"
+
 
 def relative(moment: datetime, now: datetime) -> str:
     """ "in 4m 2s", "3h ago": the two largest units near by, one far away."""

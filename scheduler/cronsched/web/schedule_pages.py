@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,16 +17,19 @@ from cronqueue.queries import Filter, JobRow
 from cronsched import overrides, schedule_queries
 from cronsched.definition import Definition
 from cronsched.errors import no_such_schedule
+from cronsched.planner import Planned, upcoming
 from cronsched.revisions import list_revisions
 from cronsched.schedule_queries import ScheduleRow
 from cronsched.triggers import OpaqueTrigger, SearchExhausted
-from cronsched.web.rendering import render
-from cronsched.web.requests import database_of, memory_of, number_of
+from cronsched.web.problems import Refused
+from cronsched.web.rendering import iso, render
+from cronsched.web.requests import as_moment, database_of, memory_of, number_of
 
 _ROWS = 100
 _STRIP = 30
 _COMING = 20
 _RUNS = 60
+_SECOND = timedelta(seconds=1)
 # What is told elsewhere on the page.
 _UNTOLD = ("name", "trigger", "task", "source", "line", "description", "args_json", "tz")
 
@@ -95,6 +100,37 @@ def show_schedule(request: Request) -> Response:
     )
 
 
+def show_occurrence(request: Request) -> Response:
+    """One occurrence, written or not, and what can be decided about it."""
+    database = database_of(request)
+    name = request.path_params["name"]
+    planned_for = as_moment("planned_for", request.query_params.get("planned_for"))
+    definition = schedule_queries.find_definition(database, name)
+    found = schedule_queries.find_occurrence(database, name, planned_for)
+    decided = [
+        each for each in overrides.list_overrides(database, name) if each.planned_for == planned_for
+    ]
+    planned = None if found else _planned(definition, planned_for)
+    ids = (found.job_id,) if found is not None and found.job_id is not None else ()
+    jobs = queries.select_jobs(database, Filter(ids=ids), 1) if ids else []
+    return render(
+        request,
+        "occurrence.html",
+        now=database.server_now(),
+        name=name,
+        tz=definition.tz,
+        words=definition.trigger.describe(),
+        planned_for=planned_for,
+        found=found,
+        job=jobs[0] if jobs else None,
+        run_at=jobs[0].run_at if jobs else planned or planned_for,
+        decided=decided[0] if decided else None,
+        took=memory_of(request)
+        .ask("durations", lambda: overview.durations_by_task(database))
+        .get(definition.task),
+    )
+
+
 def _fits(row: ScheduleRow, wanted: str, words: str) -> bool:
     if wanted == "failing" and not _is_failing(row):
         return False
@@ -110,17 +146,26 @@ def _is_failing(row: ScheduleRow) -> bool:
 
 def _beyond(
     database: Database, definition: Definition, row: ScheduleRow, stored: list[JobRow]
-) -> list[datetime]:
+) -> Sequence[Planned]:
     """The occurrences that follow what is written, computed: they are no rows yet."""
     count = _COMING - len(stored)
     if count <= 0 or row.state == "retired":
         return []
     start = max(row.covered_until, database.server_now())
     try:
-        found = schedule_queries.next_occurrences(database, definition.name, count, start)
+        return schedule_queries.next_occurrences(database, definition.name, count, start)
     except (OpaqueTrigger, SearchExhausted):  # only the process that loads its file can tell
         return []
-    return [each.run_at for each in found]
+
+
+def _planned(definition: Definition, planned_for: datetime) -> datetime:
+    """When an occurrence that is not written yet will be due; raises Refused where there is none."""
+    with suppress(OpaqueTrigger, SearchExhausted):
+        for each in upcoming(definition, planned_for - _SECOND, 1):
+            if each.planned_for == planned_for:
+                return each.run_at
+    words = f"schedule {definition.name!r} has no occurrence at {iso(planned_for)}"
+    raise Refused(404, "not_found", words)
 
 
 def _options(definition: Definition) -> dict[str, Any]:

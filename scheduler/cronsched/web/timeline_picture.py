@@ -33,7 +33,7 @@ _STEPS = tuple(
 class Box:
     """A bar of one job, or of several that lie too near: `count`. `wait`: where its waiting began.
 
-    `whisker`: where it ends at its 95th percentile.
+    `whisker`: where it ends at its 95th percentile. `planned_for`: what is no row yet is known by its time.
     """
 
     kind: str
@@ -44,6 +44,7 @@ class Box:
     count: int = 1
     wait: float | None = None
     whisker: float | None = None
+    planned_for: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ def _place_of_coming(each: Coming, lane: Lane, timeline: Timeline, axis: _Axis) 
     if lane.took is not None:
         far = axis.x(begins + timedelta(seconds=lane.took.p95))
         whisker = far if far > x + width + 1 else None
-    return Box(kind, x, width, "", each.job_id, whisker=whisker)
+    unwritten = each.run_at if each.job_id is None else None
+    return Box(kind, x, width, "", each.job_id, whisker=whisker, planned_for=unwritten)
 
 
 def _told(each: Run | Coming, lane: Lane, timeline: Timeline) -> str:
