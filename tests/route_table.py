@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from cronqueue.settings import Settings
 from cronsched.web import anybody, app
-from cronsched.web.access import OPEN_PATHS
+from cronsched.web.access import PROBES
 from cronsched.web.api import OPERATIONS
 from cronsched.web.roles import RoleRoute
 
@@ -61,7 +61,7 @@ def _lines(routes: Sequence[BaseRoute], prefix: str) -> Iterator[Line]:
                 for method, role in each.needs.items():
                     path = prefix + each.path
                     yield Line(method, path, role, _words(each, method, prefix))
-            case Route() if each.path in OPEN_PATHS:
+            case Route() if each.path in PROBES:
                 yield Line("GET", each.path, None, _first(each.endpoint.__doc__))
             case _:
                 raise TypeError(f"{each!r} does not say which role it needs")

@@ -5,8 +5,10 @@ What came due meanwhile is skipped at the resume, unless it is to be caught up w
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -19,6 +21,16 @@ from cronsched.errors import no_such_schedule
 
 SKIPPED = "skipped:paused"
 BY_ITSELF = "until"
+# Of many schedules, so many share a transaction: nobody waits long for its locks.
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """How many schedules were paused, and how many jobs are held for it."""
+
+    schedules: int
+    held: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +54,39 @@ def pause(
     Said again it replaces what was said before. Raises LookupError, and RunAtError for a time that has
     passed or says no zone.
     """
-    if until is not None and until.utcoffset() is None:
-        raise RunAtError(f"until={until.isoformat()} has no time zone: use an aware datetime")
 
     def work(connection: Connection) -> int:
-        if until is not None and until <= read_now(database, connection):
-            raise RunAtError(f"until={until.isoformat()} has passed: give a time to come")
+        _check_end(database, connection, until)
         held = _pause(database, connection, name, actor, reason, until)
         if held is None:
             raise no_such_schedule(name)
         return held
 
     return database.write(work)
+
+
+def pause_all(
+    database: Database,
+    names: Sequence[str],
+    *,
+    actor: str,
+    reason: str | None = None,
+    until: datetime | None = None,
+) -> Paused:
+    """Pause those of the schedules that are not: a pause that is there keeps its reason and its end.
+
+    Many are paused in several transactions. Raises RunAtError.
+    """
+
+    def work(connection: Connection, part: Sequence[str]) -> list[int]:
+        _check_end(database, connection, until)
+        found = (
+            _pause(database, connection, name, actor, reason, until, again=False) for name in part
+        )
+        return [held for held in found if held is not None]
+
+    counts = [held for part in _parts(names) for held in database.write(partial(work, part=part))]
+    return Paused(len(counts), sum(counts))
 
 
 def pause_unless_paused(
@@ -80,6 +113,25 @@ def resume(database: Database, name: str, *, actor: str, catch_up: bool = False)
         return _resume(database, connection, name, actor, catch_up)
 
     done = database.write(work)
+    wakeup.notify(database)
+    return done
+
+
+def resume_all(
+    database: Database, names: Sequence[str], *, actor: str, catch_up: bool = False
+) -> list[Resumed]:
+    """Let those of the schedules go on that are paused: what was done for each of them."""
+
+    def work(connection: Connection, part: Sequence[str]) -> list[Resumed]:
+        find = text(_FIND.format(lock=_lock(database)))
+        rows = {name: connection.execute(find, {"name": name}).one_or_none() for name in part}
+        return [
+            _resume(database, connection, name, actor, catch_up)
+            for name, row in rows.items()
+            if row is not None and row.paused_at is not None
+        ]
+
+    done = [each for part in _parts(names) for each in database.write(partial(work, part=part))]
     wakeup.notify(database)
     return done
 
@@ -141,6 +193,22 @@ _REQUEUE = """
 UPDATE sched_jobs SET state = 'queued', held_reason = NULL, updated_at = {now}
 WHERE schedule = :name AND state = 'held' AND held_reason = 'paused' RETURNING id
 """
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """In one order for all who lock several."""
+    ordered = sorted(names)
+    for start in range(0, len(ordered), _AT_ONCE):
+        yield ordered[start : start + _AT_ONCE]
+
+
+def _check_end(database: Database, connection: Connection, until: datetime | None) -> None:
+    if until is None:
+        return
+    if until.utcoffset() is None:
+        raise RunAtError(f"until={until.isoformat()} has no time zone: use an aware datetime")
+    if until <= read_now(database, connection):
+        raise RunAtError(f"until={until.isoformat()} has passed: give a time to come")
 
 
 def _pause(

@@ -42,6 +42,7 @@ class ScheduleRow:
     covered_until: datetime
     revision: int
     description: str | None
+    paused_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,14 @@ def all_definitions(
         else:
             unreadable.append(row.name)
     return found, unreadable
+
+
+def are_all_paused(database: Database) -> bool:
+    """Whether there are schedules, and none of them goes on."""
+    with database.snapshot() as connection:
+        now = database.moment(read_now(database, connection))
+        goes_on = connection.execute(_GOES_ON, {"now": now}).first()
+        return goes_on is None and connection.execute(_ANY).first() is not None
 
 
 def find_standing(database: Database, name: str) -> Standing:
@@ -233,6 +242,11 @@ _ONE = text(f"{_SCHEDULES} WHERE s.name = :name").columns(**_TIMES)
 _DEFINITIONS = text(
     "SELECT name, definition FROM sched_schedules WHERE state = 'active' ORDER BY name"
 )
+_ANY = text("SELECT 1 FROM sched_schedules WHERE state = 'active' LIMIT 1")
+_GOES_ON = text("""
+SELECT 1 FROM sched_schedules
+WHERE state = 'active' AND (paused_at IS NULL OR paused_until <= :now) LIMIT 1
+""")
 _STANDING = text("""
 SELECT revision, materialized_until AS covered_until, paused_at, paused_by, paused_reason, paused_until,
     retired_at
@@ -269,6 +283,7 @@ def _as_row(row: Row[Any], now: datetime) -> ScheduleRow:
         row.materialized_until,
         row.revision,
         row.description,
+        row.paused_at if paused else None,
     )
 
 

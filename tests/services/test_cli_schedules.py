@@ -62,6 +62,28 @@ def test_a_pause_may_say_how_long_it_lasts(written: Project) -> None:
     assert "give one of them" in written.refused("schedules", "pause", NAME, *both)
 
 
+def test_all_schedules_are_paused_after_a_question_and_the_undo_resumes_those_alone(
+    written: Project, database: Database
+) -> None:
+    (written.folder / "schedules" / "more.py").write_text(
+        "from cronsched import hourly\n@hourly\ndef one(): ...\n@hourly\ndef two(): ...\n"
+    )
+    written.run("daemon", "--once")
+    written.run("schedules", "pause", NAME, "--reason", "repairs")
+    assert "pause 2 schedules?" in written.refused("schedules", "pause", "--all")
+    assert "or --all" in written.refused("schedules", "pause")
+    assert "or --all" in written.refused("schedules", "resume", NAME, "--all")
+    paused = written.data("schedules", "pause", "--all", "--yes")
+    assert (paused["schedules"], paused["held"]) == (2, 48)
+    nothing = written.refused("schedules", "pause", "--all", "--yes", code=5)
+    assert nothing == "there is no schedule that is not paused"
+    undo(written, paused["undo"])
+    still = query(database, "SELECT name FROM sched_schedules WHERE paused_at IS NOT NULL")
+    assert still == [(NAME,)]
+    line = written.run("schedules", "resume", "--all", "--yes").stdout
+    assert line == "1 schedule goes on: 24 jobs queued, 0 skipped\n"
+
+
 def test_the_next_occurrence_needs_no_time(written: Project) -> None:
     first = upcoming(written)[0]
     skipped = written.data("schedules", "skip", NAME, "next")

@@ -17,8 +17,17 @@ from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
 from cronsched.materializer import top_up
 from cronsched.overrides import edit, list_overrides, move, restore, skip
-from cronsched.pausing import pause, resume, resume_due
+from cronsched.pausing import (
+    Paused,
+    Resumed,
+    pause,
+    pause_all,
+    resume,
+    resume_all,
+    resume_due,
+)
 from cronsched.reconcile import apply
+from cronsched.schedule_queries import are_all_paused
 from cronsched.triggers import cron_trigger
 from job_rows import NOW, all_jobs, at, claim_due, get, hand_in, ids, opened, pass_time, query
 
@@ -98,6 +107,28 @@ def test_a_pause_takes_back_what_was_let_through_and_retries_go_on_after_it(
     resume(database, "s", actor="ann")
     assert get(database, waits).state == "skipped"
     assert get(database, failed.id).state == "queued"
+
+
+def test_all_are_paused_and_resumed_and_one_that_was_paused_keeps_its_own_reason(
+    database: Database,
+) -> None:
+    made = [
+        Definition(name, "t", cron_trigger("5 * * * *"), source="a.py") for name in ("s", "u", "v")
+    ]
+    apply(database, make_manifest(made, [], []), Settings())
+    pause(database, "u", actor="bob", reason="repairs")
+    names = ["s", "u", "v", "nobody"]
+    assert not are_all_paused(database)
+    assert pause_all(database, names, actor="ann", reason="fire") == Paused(2, 48)
+    assert are_all_paused(database)
+    told = query(database, "SELECT name, paused_by, paused_reason FROM sched_schedules")
+    assert sorted(told) == [("s", "ann", "fire"), ("u", "bob", "repairs"), ("v", "ann", "fire")]
+    assert set(states(database)) == {("held", "paused")}
+    assert resume_all(database, ["s", "v", "nobody"], actor="ann") == [Resumed(24, 0)] * 2
+    assert resume_all(database, ["s"], actor="ann") == []
+    assert query(database, "SELECT name FROM sched_schedules WHERE paused_at IS NOT NULL") == [
+        ("u",)
+    ]
 
 
 def test_a_pause_ends_by_itself(database: Database) -> None:

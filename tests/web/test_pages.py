@@ -72,7 +72,7 @@ def look(client: TestClient, path: str, status: int = 200) -> Page:
     return Page(found.text)
 
 
-def press(client: TestClient, path: str, action: str, **fields: str) -> Page:
+def press(client: TestClient, path: str, action: str, **fields: str | list[str]) -> Page:
     """Fill in and send the first form of a page that leads there, as a browser does."""
     hidden = next(known for to, known in look(client, path).forms if to == action)
     found = client.post(action, data={**hidden, **fields}, headers=BROWSER)
@@ -189,6 +189,33 @@ def test_schedules_are_paused_resumed_triggered_and_skipped(
     ]
     press(client, here, f"{here}/restore")
     assert query(database, "SELECT action FROM sched_overrides") == []
+
+
+def test_schedules_are_paused_together_after_their_number_and_every_page_says_so(
+    client: TestClient, database: Database
+) -> None:
+    names = ("one", "two", "three")
+    made = [Definition(each, "t", cron_trigger("5 * * * *"), source="a.py") for each in names]
+    apply(database, make_manifest(made, [], []), Settings())
+    asked = "/acts/schedules?which=all&act=pause"
+    page = look(client, asked)
+    assert "Pause 3 schedules?" in page.text
+    assert "sched schedules pause --all" in page.text
+    assert "Every schedule is paused" not in page.text
+    page = press(client, asked, "/acts/schedules", reason="fire")
+    assert "3 schedules paused, 72 jobs are held." in page.text
+    assert "Every schedule is paused" in look(client, "/jobs").text
+    resumed = "/acts/schedules?which=picked&act=resume&names=one&names=two&names=nobody"
+    assert "Resume 2 schedules?" in look(client, resumed).text
+    page = press(client, resumed, "/acts/schedules", names=["one", "two", "nobody"])
+    assert "2 schedules resumed: 48 jobs queued" in page.text
+    assert "Every schedule is paused" not in look(client, "/").text
+    assert query(database, "SELECT name FROM sched_schedules WHERE paused_at IS NOT NULL") == [
+        ("three",)
+    ]
+    few = "/acts/schedules?which=all&act=trigger&q=two"
+    assert "1 schedule run now." in press(client, few, "/acts/schedules").text
+    look(client, "/acts/schedules?which=picked&act=pause", 422)
 
 
 def test_a_bar_leads_to_where_its_occurrence_is_skipped_moved_and_run(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
-from cronsched.cli.exits import NO_MATCH, Exit, refuse
+from cronsched.cli.exits import NO_MATCH, Exit, confirm, refuse
 from cronsched.cli.output import counted, parse_end, parse_time, print_done, print_json, show_time
 from cronsched.cli.parameters import DURATION, RATE
 
@@ -24,19 +24,31 @@ _TOLD = 5
 
 
 @click.command("pause", cls=SchedCommand)
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every schedule that is not paused.")
 @click.option("--reason", help="Shown to everybody.")
 @click.option("--until", metavar="TIME", help="Resume by itself then.")
 @click.option("--for", "how_long", type=DURATION, help="Resume by itself after so long.")
+@click.option("--yes", is_flag=True, help="Do not ask whether all are meant.")
 @pass_state
 def _pause(
-    state: State, name: str, reason: str | None, until: str | None, how_long: timedelta | None
+    state: State,
+    name: str | None,
+    everything: bool,
+    reason: str | None,
+    until: str | None,
+    how_long: timedelta | None,
+    yes: bool,
 ) -> None:
     """Hold a schedule's jobs that no worker has claimed, and those to come."""
     from cronqueue.audit import this_user
     from cronsched import pausing
 
     moment = parse_end(state, until, how_long)
+    if name is None or everything:
+        _refuse_unless_one(name, everything)
+        _pause_all(state, reason, moment, yes=yes)
+        return
     held = pausing.pause(state.open(), name, actor=this_user(), reason=reason, until=moment)
     end = "" if moment is None else f" until {show_time(state, moment)}"
     undo = _command("resume", name)
@@ -46,14 +58,29 @@ def _pause(
 
 
 @click.command("resume", cls=SchedCommand)
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every schedule that is paused.")
+@click.option("--since", metavar="TIME", help="With --all: if it was paused since then.")
 @click.option("--catch-up", is_flag=True, help="Run what came due, by the schedule's own rule.")
+@click.option("--yes", is_flag=True, help="Do not ask whether all are meant.")
 @pass_state
-def _resume(state: State, name: str, catch_up: bool) -> None:
+def _resume(
+    state: State,
+    name: str | None,
+    everything: bool,
+    since: str | None,
+    catch_up: bool,
+    yes: bool,
+) -> None:
     """Let a paused schedule go on. What came due meanwhile is skipped, unless it is to be caught up with."""
     from cronqueue.audit import this_user
     from cronsched import pausing
 
+    if name is None or everything or since is not None:
+        _refuse_unless_one(name, everything)
+        moment = None if since is None else parse_time(state, "--since", since)
+        _resume_all(state, moment, catch_up, yes=yes)
+        return
     done = pausing.resume(state.open(), name, actor=this_user(), catch_up=catch_up)
     undo = _command("pause", name)
     words = f"schedule {name} goes on: {counted(done.queued, 'job')} queued, {done.skipped} skipped"
@@ -177,6 +204,49 @@ def _backfill(
         dry_run=dry_run,
     )
     _tell_backfill(state, name, done, dry_run=dry_run)
+
+
+def _refuse_unless_one(name: str | None, everything: bool) -> None:
+    if (name is not None) == everything:
+        refuse("say which schedule, or --all for all of them")
+
+
+def _pause_all(state: State, reason: str | None, until: datetime | None, *, yes: bool) -> None:
+    from cronqueue.audit import this_user
+    from cronsched import pausing, schedule_queries
+
+    database = state.open()
+    began = database.server_now()
+    rows = schedule_queries.list_schedules(database)
+    names = [each.name for each in rows if each.state == "active"]
+    if not names:
+        raise Exit(NO_MATCH, "there is no schedule that is not paused")
+    confirm(f"pause {counted(len(names), 'schedule')}?", yes=yes)
+    done = pausing.pause_all(database, names, actor=this_user(), reason=reason, until=until)
+    undo = f"sched schedules resume --all --since {began.isoformat().replace('+00:00', 'Z')} --yes"
+    end = "" if until is None else f" until {show_time(state, until)}"
+    words = f"{counted(done.schedules, 'schedule')} paused{end}, {counted(done.held, 'job')} held"
+    print_done(state, f"{words}; undo: {undo}", {**asdict(done), "until": until, "undo": undo})
+
+
+def _resume_all(state: State, since: datetime | None, catch_up: bool, *, yes: bool) -> None:
+    from cronqueue.audit import this_user
+    from cronsched import pausing, schedule_queries
+
+    database = state.open()
+    names = [
+        each.name
+        for each in schedule_queries.list_schedules(database)
+        if each.paused_at is not None and (since is None or each.paused_at >= since)
+    ]
+    if not names:
+        raise Exit(NO_MATCH, "no such schedule is paused")
+    confirm(f"resume {counted(len(names), 'schedule')}?", yes=yes)
+    done = pausing.resume_all(database, names, actor=this_user(), catch_up=catch_up)
+    queued, skipped = sum(each.queued for each in done), sum(each.skipped for each in done)
+    words = f"{counted(len(done), 'schedule')} {'goes' if len(done) == 1 else 'go'} on"
+    told = f"{words}: {counted(queued, 'job')} queued, {skipped} skipped"
+    print_done(state, told, {"schedules": len(done), "queued": queued, "skipped": skipped})
 
 
 ACTS = (_pause, _resume, _skip, _move, _edit, _restore, _backfill)

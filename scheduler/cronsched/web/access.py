@@ -97,6 +97,7 @@ class Door:
     async def _look(self, request: Request) -> Problem | None:
         """What stands against this request. Who asks is known to all that follows."""
         if own_path(request) in self._access.open_paths:
+            request.state.user = User("nobody", "viewer")
             return None
         if not _is_ours(request.headers.get("host", ""), self._access.hosts):
             return Problem(

@@ -17,7 +17,7 @@ from cronqueue.durations import parse_duration
 from cronqueue.errors import RunAtError
 from cronsched import overrides, pausing, schedule_queries
 from cronsched.timezones import first_shown
-from cronsched.web import bulk
+from cronsched.web import bulk, schedule_bulk
 from cronsched.web.access import is_form_ours
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import absolute, done
@@ -100,6 +100,20 @@ def resume_queue(request: Request, form: FormData) -> str:
     name = request.path_params["name"]
     operations.resume_queue(database_of(request), name, actor=actor_of(request))
     return f"Queue {name} goes on."
+
+
+def act_on_schedules(request: Request, form: FormData) -> str:
+    database = database_of(request)
+    meant = schedule_bulk.meant_by(form.multi_items(), schedule_queries.list_schedules(database))
+    return schedule_bulk.carry_out(
+        database,
+        meant,
+        settings_of(request),
+        actor=actor_of(request),
+        reason=_text(form, "reason"),
+        until=_until(request, form),
+        catch_up="catch_up" in form,
+    )
 
 
 def pause_schedule(request: Request, form: FormData) -> str:
@@ -215,6 +229,7 @@ ACTS: dict[str, Act] = {
     "/jobs/{job_id:int}/edit": edit_job,
     "/queues/{name:path}/pause": pause_queue,
     "/queues/{name:path}/resume": resume_queue,
+    "/acts/schedules": act_on_schedules,
     "/schedules/{name}/pause": pause_schedule,
     "/schedules/{name}/resume": resume_schedule,
     "/schedules/{name}/trigger": trigger_schedule,

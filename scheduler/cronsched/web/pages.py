@@ -130,6 +130,7 @@ routes = [
     page("/schedules", schedule_pages.list_schedules),
     page("/schedules/{name}", schedule_pages.show_schedule),
     page("/schedules/{name}/occurrence", schedule_pages.show_occurrence),
+    page("/acts/schedules", schedule_pages.confirm, "operator"),
     page("/queues", list_queues),
     page("/plan", plan_page.show_plan),
     page("/workers", list_workers),

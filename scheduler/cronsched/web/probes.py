@@ -12,6 +12,7 @@ from cronqueue import schema
 from cronsched.metrics import CONTENT_TYPE, Totals, collect, exposition, without_database
 from cronsched.web.problems import problem_of
 from cronsched.web.requests import database_of, memory_of
+from cronsched.web.roles import page
 
 # Many may scrape; the database is asked once in so many seconds.
 FRESH_SECONDS = 4.0
@@ -48,4 +49,4 @@ def _metrics(request: Request) -> str:
         return exposition(without_database())
 
 
-routes = [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
+routes = [Route("/livez", livez), Route("/readyz", readyz), page("/metrics", metrics)]

@@ -22,8 +22,10 @@ from cronqueue.clock import utcnow
 from cronqueue.durations import format_duration
 from cronqueue.version import __version__
 from cronsched.redaction import redacted
+from cronsched.schedule_queries import are_all_paused
 from cronsched.web.access import Access, form_token, own_path
 from cronsched.web.problems import Problem
+from cronsched.web.requests import database_of
 from cronsched.web.roles import Role, User
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -67,7 +69,9 @@ def render(
     """A page; `now` is the time that its relative times count from."""
     site = Site(request, now or utcnow())
     told = site.told()
-    text = _environment().get_template(template).render(site=site, told=told, **context)
+    halted = status == 200 and are_all_paused(database_of(request))
+    page = _environment().get_template(template)
+    text = page.render(site=site, told=told, halted=halted, **context)
     response = HTMLResponse(text, status_code=status)
     if told:
         response.delete_cookie(_TOLD, path=site.root or "/")

@@ -21,6 +21,7 @@ from cronsched.planner import Planned, upcoming
 from cronsched.revisions import list_revisions
 from cronsched.schedule_queries import ScheduleRow
 from cronsched.triggers import OpaqueTrigger, SearchExhausted
+from cronsched.web import schedule_bulk
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import iso, render
 from cronsched.web.requests import as_moment, database_of, memory_of, number_of
@@ -43,8 +44,8 @@ def list_schedules(request: Request) -> Response:
     counts = {"active": 0, "paused": 0, "failing": 0}
     for each in found:
         counts["paused" if each.state == "paused" else "active"] += each.state != "retired"
-        counts["failing"] += _is_failing(each)
-    shown = [each for each in found if _fits(each, wanted, words.lower())]
+        counts["failing"] += schedule_bulk.is_failing(each)
+    shown = schedule_bulk.matching(found, wanted, words)
     page = number_of(asked, "page", 1, most=100_000)
     rows = shown[(page - 1) * _ROWS : page * _ROWS]
     return render(
@@ -60,7 +61,15 @@ def list_schedules(request: Request) -> Response:
         page=page,
         total=len(shown),
         has_more=len(shown) > page * _ROWS,
+        acts=schedule_bulk.ACTS,
     )
+
+
+def confirm(request: Request) -> Response:
+    """Which schedules an act would reach, before it does."""
+    rows = schedule_queries.list_schedules(database_of(request))
+    meant = schedule_bulk.meant_by(request.query_params.multi_items(), rows)
+    return render(request, "confirm_schedules.html", meant=meant)
 
 
 def show_schedule(request: Request) -> Response:
@@ -129,19 +138,6 @@ def show_occurrence(request: Request) -> Response:
         .ask("durations", lambda: overview.durations_by_task(database))
         .get(definition.task),
     )
-
-
-def _fits(row: ScheduleRow, wanted: str, words: str) -> bool:
-    if wanted == "failing" and not _is_failing(row):
-        return False
-    if wanted in ("active", "paused", "retired") and row.state != wanted:
-        return False
-    text = f"{row.name} {row.task} {row.queue} {row.words} {row.source} {row.description or ''}"
-    return all(each in text.lower() for each in words.split())
-
-
-def _is_failing(row: ScheduleRow) -> bool:
-    return (row.last_verdict or "").partition(":")[0] in ("failed", "missed")
 
 
 def _beyond(
