@@ -30,6 +30,7 @@ WRITES = [each for each in LINES if each.method != "GET"]
 PAGE_WRITES = [each for each in WRITES if not each.path.startswith(API)]
 API_WRITES = [each for each in WRITES if each.path.startswith(API)]
 OCCURRENCE = "2026-01-02T04:05:00Z"
+LATER = "2090-01-01T10:30:00Z"
 # What each act needs to have something to do: the state of job 1, and fields.
 ACTS: dict[str, tuple[str, dict[str, str]]] = {
     "act": ("failed", {"act": "retry", "which": "all", "q": "state:failed"}),
@@ -42,6 +43,8 @@ ACTS: dict[str, tuple[str, dict[str, str]]] = {
     "resume": ("queued", {}),
     "trigger": ("queued", {}),
     "skip": ("queued", {"planned_for": OCCURRENCE}),
+    "move": ("queued", {"planned_for": OCCURRENCE, "to": LATER}),
+    "schedules": ("queued", {"act": "pause", "which": "all"}),
     "restore": ("queued", {"planned_for": OCCURRENCE}),
     "jobs": ("queued", {"task": "asked"}),
 }
