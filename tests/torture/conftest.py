@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 TOLD = pytest.StashKey[list[str]]()
+# Seconds that a storm may take beside its own time: to begin, to come to an end, and to be looked through.
+REST = 420
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -16,6 +18,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--seed", type=int, default=random.randrange(10**6), help="of what happens when"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A storm lasts as long as it is told to; whatever hangs then is ended."""
+    seconds = config.getoption("--minutes") * 60 + REST
+    for item in items:
+        if item.path.name == "test_storm.py":
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

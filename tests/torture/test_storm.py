@@ -43,7 +43,6 @@ SLOW_CLOCK, FAST_CLOCK = (
 EXITS = {0, 6, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP}
 
 
-@pytest.mark.timeout(0)
 def test_nothing_is_lost_or_doubled_in_a_storm_on_sqlite(
     sqlite_url: str, tmp_path: Path, pytestconfig: pytest.Config, tell: Callable[[str], None]
 ) -> None:
@@ -55,7 +54,6 @@ def test_nothing_is_lost_or_doubled_in_a_storm_on_sqlite(
         storm.must_hold()
 
 
-@pytest.mark.timeout(0)
 def test_nothing_is_lost_or_doubled_in_a_storm_on_postgresql(
     own_postgres_server: PostgresServer,
     tmp_path: Path,
