@@ -18,6 +18,7 @@ class Proxy:
         self._server_port = server_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lines: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._flowing = threading.Event()
         self._flowing.set()
@@ -48,6 +49,11 @@ class Proxy:
             yield
         finally:
             self._flowing.set()
+
+    def silence(self) -> None:
+        """From now on the connections that are open take what they are sent, and nothing comes of it."""
+        with self._lock:
+            self._silent |= self._lines
 
     def cut(self) -> None:
         """End every connection."""
@@ -85,12 +91,15 @@ class Proxy:
         with suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
+                if source in self._silent:
+                    continue
                 if replies and COMMITTED in data and random.random() < self._lost_share:
                     self.lost += 1
                     break
                 sink.sendall(data)
         with self._lock:
             self._lines -= {source, sink}
+            self._silent -= {source, sink}
         _close(source)
         _close(sink)
 

@@ -72,6 +72,13 @@ def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Eng
         pool_reset_on_return=None if autocommit else "rollback",
     )
 
+    if engine.driver == "psycopg":
+        from cronqueue.patientconnection import PatientConnection
+
+        @event.listens_for(engine, "do_connect")
+        def connect(dialect: object, record: object, given: Any, named: Any) -> Any:
+            return PatientConnection.connect(*given, **named)
+
     @event.listens_for(engine, "connect")
     def settle(connection: Any, record: object) -> None:
         if not is_pooled:  # what we set there would be for others

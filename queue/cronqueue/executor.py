@@ -41,6 +41,7 @@ from cronqueue.hooks import announce
 from cronqueue.imports import import_all
 from cronqueue.interrupts import Interrupts
 from cronqueue.outage import Outage
+from cronqueue.patience import SHORT, answers_within
 from cronqueue.pool import Pool
 from cronqueue.registry import all_tasks, find_task
 from cronqueue.search import NEVER, Search
@@ -125,7 +126,8 @@ class Executor:
         self._interrupts.fire_due(now)
         self._feed_pool(now)
         if now >= self._talk_at:
-            self._exchange(now)
+            with answers_within(SHORT):
+                self._exchange(now)
             self._feed_pool(time.monotonic())
         self._tell_supervisor()
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from cronqueue.database import Database, is_disconnect
 from cronqueue.errors import CronqueueError, OutcomeUnknown
 from cronqueue.finish import Finished, Retention, finish
+from cronqueue.patience import wait_for_ever
 
 
 class SessionMisuse(CronqueueError):
@@ -45,6 +46,7 @@ def open_session(database: Database) -> JobSession:
 
 class _PostgresSession:
     def __init__(self, database: Database) -> None:
+        wait_for_ever()
         self._database = database
         self._connection = database.engine.connect()
         self._outer = self._connection.begin()

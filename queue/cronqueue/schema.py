@@ -17,6 +17,7 @@ from sqlalchemy import Connection, inspect, text
 
 from cronqueue.database import Database, shown
 from cronqueue.errors import ConfigurationError, SchemaMismatch
+from cronqueue.patience import answers_within
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -47,7 +48,7 @@ def upgrade(database: Database) -> SchemaState:
     from alembic import command
     from alembic.util import CommandError
 
-    with database.begin() as connection:
+    with answers_within(None), database.begin() as connection:
         if database.is_postgresql:
             connection.execute(
                 text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")

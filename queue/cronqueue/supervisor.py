@@ -29,6 +29,7 @@ from cronqueue.housekeeping import Housekeeper, Housekeeping
 from cronqueue.imports import fingerprint
 from cronqueue.lease import renewal_period
 from cronqueue.outage import Outage, first_line
+from cronqueue.patience import SHORT, answers_within
 from cronqueue.processes import start_context
 from cronqueue.search import SLOW, rest_after
 from cronqueue.settings import Settings
@@ -273,9 +274,10 @@ class Supervisor:
 
     def _keep_up(self, now: float) -> None:
         try:
-            self._upkeep.turn(now, self._children, self._is_stopping())
-            self._listen(now)
-            self._probe(now)
+            with answers_within(SHORT):
+                self._upkeep.turn(now, self._children, self._is_stopping())
+                self._listen(now)
+                self._probe(now)
             self._upkeep_at = 0.0
             self._outage.is_over(now)
         except Exception as error:
@@ -383,7 +385,8 @@ class Supervisor:
     def _leave(self) -> int:
         self._housekeeper.stop()
         try:
-            self._upkeep.leave(boottime())
+            with answers_within(SHORT):
+                self._upkeep.leave(boottime())
         except Exception as error:
             log.warning("could not sign off: %s", first_line(error))
         if self._listener is not None:

@@ -147,7 +147,9 @@ class PostgresListener:
     """A connection that LISTENs. Any failure of it raises; the caller goes on by polling and tries again."""
 
     def __init__(self, database: Database) -> None:
-        self._connection: Any = database.engine.dialect.loaded_dbapi.connect(
+        from cronqueue.patientconnection import PatientConnection
+
+        self._connection = PatientConnection.connect(
             *_connect_arguments(database.engine)[0],
             **_connect_arguments(database.engine)[1],
             autocommit=True,

@@ -52,6 +52,25 @@ def test_a_claim_whose_commit_is_not_heard_of_is_given_back_long_before_its_leas
         assert Counter(note.job_id for note in stage.notes("ran")) == Counter(jobs)
 
 
+def test_a_worker_leaves_lines_that_stand_still_and_keeps_its_job(
+    own_postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    with behind_proxy(own_postgres_server, tmp_path) as (stage, proxy):
+        worker = stage.worker("--lease", "30s")
+        stage.worker("--lease", "30s", "--queues", "none")  # it would rescue the job
+        job = stage.enqueue("hold", "end")
+        stage.wait_for_notes("began")
+
+        proxy.silence()
+
+        worker.wait_for_line("is away.*no answer from the server within 10 s")
+        worker.wait_for_line("the database is back")
+        stage.cue("end")
+        assert stage.wait_for(job).attempts == 1
+        assert stage.wait_for(stage.enqueue("quick")).attempts == 1
+        assert worker.stop() == 0
+
+
 def test_a_worker_leaves_a_server_on_which_it_may_only_read(postgres_stage: Stage) -> None:
     stage = postgres_stage
     worker = stage.worker()
