@@ -215,6 +215,11 @@ _WAITING = f"SELECT DISTINCT guard FROM sched_jobs WHERE {_WAITS} AND guard {{an
 _OPEN = f"""
 UPDATE sched_jobs SET gated = {{no}}, updated_at = {{now}} WHERE {_GATED_AND_DUE} AND guard IS NULL
 """
+# SQLite takes NUL by hand, and its JSON ends a text there: such a guard would never be found again.
+_MEND = """
+UPDATE sched_jobs SET guard = :mended, updated_at = {now}
+WHERE guard = :broken AND state IN ('queued', 'held')
+"""
 _DUE_GUARDS = f"""
 SELECT guard FROM sched_jobs WHERE {_GATED_AND_DUE} AND {_NOT_EXPIRED} ORDER BY run_at LIMIT :limit
 """
@@ -301,7 +306,13 @@ def _find_guards(
     unknown = _execute(database, connection, _UNKNOWN_GUARDS, limit).scalars()
     orphaned = _execute(database, connection, f"{_FREE_WAITERS} LIMIT :limit", limit).scalars()
     guards = {*freed, *due, *unknown, *orphaned}
-    return frozenset(guard for guard in guards if guard is not None), len(due) == BATCH
+    guards.discard(None)
+    if broken := [guard for guard in guards if "\0" in guard]:
+        for guard in broken:
+            mended = {"broken": guard, "mended": guard.replace("\0", "\ufffd")}
+            _execute(database, connection, _MEND, mended)
+        return _find_guards(database, connection, guards.difference(broken), tasks)
+    return frozenset(guards), len(due) == BATCH
 
 
 def _lock_guards(database: Database, connection: Connection, guards: Collection[str]) -> list[str]:

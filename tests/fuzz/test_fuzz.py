@@ -235,8 +235,8 @@ def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[
             yield (*path, name)
 
 
-# What runs until it is stopped or until a job has ended.
-_ENDLESS = {("up",), ("daemon",), ("worker",), ("web",), ("jobs", "wait")}
+# What runs until it is stopped or until a job has ended, and what takes its time to measure.
+_ENDLESS = {("up",), ("daemon",), ("worker",), ("web",), ("jobs", "wait"), ("db", "bench")}
 _WORDS = sorted(
     {"--json", "--limit", "--state", "--at", "--from", "--to", "--in", "--priority", "--queue", "--key",
      "--reason", "--yes", "--dry-run", "--tz", "--args", "1", "-1", "0", "9" * 30, "refresh", "fuzz.good",

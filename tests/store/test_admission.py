@@ -314,6 +314,15 @@ def test_a_gate_without_a_guard_is_opened(database: Database) -> None:
     assert ids(claim_due(database)) == [job_id]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_guard_that_cannot_be_asked_for_is_mended_and_stops_nobody(database: Database) -> None:
+    waiting = add(database, state="held", held_reason="overlap", guard="a\0b")
+    gated = add(database, gated=True, guard="\0")
+    other = add(database)
+    admit(database)
+    assert sorted(ids(claim_due(database))) == [waiting, gated, other]
+
+
 def test_a_definition_that_cannot_be_read_stops_nobody(database: Database) -> None:
     declare(database, name="t")
     execute(database, "UPDATE sched_schedules SET definition = '{'")
