@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row
 
+from cronqueue import tracing
 from cronqueue.columns import EARLIEST, from_text
 from cronqueue.database import Database, prepared
 from cronqueue.models import ROW_FORMAT
@@ -80,6 +81,7 @@ class Claimed(NamedTuple):
     timeout: float | None
     refunds: int
     run_alone: bool
+    tags_json: str | None  # read where traces are made, None elsewhere
     locked_at: datetime
     lock_token: str
 
@@ -197,7 +199,7 @@ UPDATE sched_jobs SET
     unique_key = CASE WHEN key_until = 'start' THEN NULL ELSE unique_key END
 WHERE {chosen}
 RETURNING id, task, CAST(args AS text), queue, priority, run_at, attempts, max_attempts, claims,
-    schedule, planned_for, key, guard, timeout, refunds, run_alone{locked_at}
+    schedule, planned_for, key, guard, timeout, refunds, run_alone, {tags}{locked_at}
 """
 
 _LANES_POSTGRESQL = (
@@ -361,7 +363,10 @@ def _take(
     now = database.now_sql
     until = f"{now} + make_interval(secs => :lease)" if database.is_postgresql else ":until"
     locked_at = ", locked_at" if database.is_postgresql else ""
-    sql = _CLAIM.replace("{chosen}", chosen).format(now=now, until=until, locked_at=locked_at)
+    tags = "CAST(tags AS text)" if tracing.is_on() else "NULL"
+    sql = _CLAIM.replace("{chosen}", chosen).format(
+        now=now, until=until, locked_at=locked_at, tags=tags
+    )
     who: dict[str, Any] = {
         "name": claimant.name,
         "worker_id": claimant.worker_id,

@@ -200,6 +200,7 @@ def stand_in(task: str, database: Database, now: datetime) -> Runs:
             timeout=None,
             refunds=0,
             run_alone=False,
+            tags_json=None,
             locked_at=now,
         ),
         database,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, islice
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast, get_args
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from cronqueue import configuration, sessions, wakeup
+from cronqueue import configuration, sessions, tracing, wakeup
 from cronqueue.columns import EARLIEST, LATEST
 from cronqueue.database import Database
 from cronqueue.durations import parse_duration
@@ -99,20 +99,12 @@ def enqueue(
 
 def enqueue_call(call: Call) -> Job[Any]:
     """Store one bound call."""
-    new = resolve(call)
-    session = sessions.synchronous(call.options.session, "`await ....enqueue_async(...)`")
-    if session is not None:
-        with sessions.joined(session) as (database, connection):
-            return live_in(database, _store(database, connection, new))
-    database = configuration.get_database()
-    job = _store_alone(database, new)
-    wakeup.notify(database)
-    return job
+    return _traced(resolve(call), lambda new: _store_by(call.options.session, new))
 
 
 def store_call(database: Database, connection: Connection, call: Call) -> Job[Any]:
     """Store one bound call in a transaction of the caller's, who tells the workers after it."""
-    return _store(database, connection, resolve(call))
+    return _traced(resolve(call), lambda new: _store(database, connection, new))
 
 
 async def enqueue_call_async(call: Call) -> Job[Any]:
@@ -133,16 +125,11 @@ def enqueue_many(calls: Iterable[Call], session: AnySession | None = None) -> En
     keys cannot wait for each other in a circle.
     """
     new = _alike(calls)
-    chosen = sessions.synchronous(
-        session, "`await session.run_sync(lambda sync: enqueue_many(calls, sync))`"
-    )
-    if chosen is not None:
-        with sessions.joined(chosen) as (database, connection):
-            return _store_many(database, connection, new)
-    database = configuration.get_database()
-    stored = database.write(lambda connection: _store_many(database, connection, new))
-    wakeup.notify(database)
-    return stored
+    if not (tracing.is_on() and new):
+        return _store_many_by(session, new)
+    tasks, queues = ({getattr(each.job, name) for each in new} for name in ("task", "queue"))
+    with tracing.enqueueing(tasks, queues, sum(len(each.args_json) for each in new)) as span:
+        return _store_many_by(session, [each._replace(job=_tagged(each.job, span)) for each in new])
 
 
 def resolve(call: Call) -> NewJob:
@@ -169,6 +156,20 @@ def resolve(call: Call) -> NewJob:
         key_until=_checked_key_until(chosen.key_until),
         tags_json=_encoded_tags(chosen.tags),
     )
+
+
+def _traced(new: NewJob, store: Callable[[NewJob], Job[Any]]) -> Job[Any]:
+    """Store it within a span, where traces are made."""
+    if not tracing.is_on():
+        return store(new)
+    with tracing.enqueueing({new.task}, {new.queue}) as span:
+        job = store(_tagged(new, span))
+        span.made(job.id)
+    return job
+
+
+def _tagged(new: NewJob, span: tracing.Enqueue) -> NewJob:
+    return replace(new, tags_json=span.tagged(new.tags_json))
 
 
 def _named_call(
@@ -216,6 +217,31 @@ def _for_bulk(call: object) -> Call:
             f"{call.task}: in a bulk the session is one for all, enqueue_many(..., session=...)"
         )
     return call
+
+
+def _store_by(session: object, new: NewJob) -> Job[Any]:
+    """In the caller's transaction, or in one of our own."""
+    chosen = sessions.synchronous(session, "`await ....enqueue_async(...)`")
+    if chosen is not None:
+        with sessions.joined(chosen) as (database, connection):
+            return live_in(database, _store(database, connection, new))
+    database = configuration.get_database()
+    job = _store_alone(database, new)
+    wakeup.notify(database)
+    return job
+
+
+def _store_many_by(session: object, new: list[_Alike]) -> EnqueuedJobs:
+    chosen = sessions.synchronous(
+        session, "`await session.run_sync(lambda sync: enqueue_many(calls, sync))`"
+    )
+    if chosen is not None:
+        with sessions.joined(chosen) as (database, connection):
+            return _store_many(database, connection, new)
+    database = configuration.get_database()
+    stored = database.write(lambda connection: _store_many(database, connection, new))
+    wakeup.notify(database)
+    return stored
 
 
 def _store_alone(database: Database, new: NewJob) -> Job[Any]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cronqueue import configuration, context
+from cronqueue import configuration, context, tracing
 from cronqueue.claim import Claimed
 from cronqueue.database import Database
 from cronqueue.durations import format_duration, parse_duration
@@ -100,6 +100,7 @@ class Execution:
         "_exception",
         "_job",
         "_result",
+        "_span",
         "_started",
         "_surroundings",
         "claimed",
@@ -110,6 +111,8 @@ class Execution:
         "task",
         "timeout",
     )
+
+    _span: tracing.Run | None  # from the start of the run
 
     def __init__(
         self,
@@ -164,6 +167,7 @@ class Execution:
     def run(self) -> Executed:
         """Run a plain function in this thread."""
         context.enter(self)
+        self._span = tracing.begin_run(self.claimed)
         try:
             self.interruption.open_thread()
             try:
@@ -180,6 +184,7 @@ class Execution:
     async def run_async(self) -> Executed:
         """Run an `async def` in this event loop."""
         context.enter(self)
+        self._span = tracing.begin_run(self.claimed)
         try:
             self.interruption.open_task()
             try:
@@ -245,6 +250,9 @@ class Execution:
             self._announce(outcome, finished.verdict)
         if finished.verdict is not SUCCEEDED or log.isEnabledFor(logging.INFO):
             _log_end(self.claimed, finished)
+        if self._span is not None:
+            error = None if isinstance(outcome, Snoozed) else self._exception
+            self._span.end(error, detach=not self.is_async)
         context.leave()
         return Executed(finished, written)
 

@@ -7,7 +7,7 @@ import os
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cronqueue import configuration
+from cronqueue import configuration, tracing
 from cronqueue.board import Board
 from cronqueue.database import Database
 from cronqueue.executor import Executor
@@ -28,5 +28,6 @@ def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
     database = Database(spec.database_url, pool_size=spec.settings.concurrency + 5)
     configuration.use_database(database)
     Executor(spec, pipe, board, database).run()
+    tracing.flush()
     logging.shutdown()
     os._exit(0)  # threads whose bodies cannot be interrupted do not hold us back

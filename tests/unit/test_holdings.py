@@ -21,7 +21,7 @@ def job(number: int, *, priority: int = 0, token: str = "t", alone: bool = False
     run_at = START + timedelta(seconds=number)
     return Claimed(
         number, "demo", "", "default", priority, run_at, 1, 25, 1,
-        None, None, None, None, None, 0, alone, START, token,
+        None, None, None, None, None, 0, alone, None, START, token,
     )  # fmt: skip
 
 

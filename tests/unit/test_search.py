@@ -26,7 +26,7 @@ HIGH, LOW = Lane(9, None), Lane(0, None)
 def job(number: int, priority: int = 0) -> Claimed:
     run_at = START + timedelta(seconds=number)
     scalars = (number, "demo.add", "{}", "default", priority, run_at, 1, 25, 1)
-    return Claimed(*scalars, None, None, None, None, None, 0, False, START, "token")
+    return Claimed(*scalars, None, None, None, None, None, 0, False, None, START, "token")
 
 
 def floor(number: int) -> Floor:
