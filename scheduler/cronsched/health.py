@@ -11,16 +11,17 @@ files     a schedule file with a fault, as the daemon last saw it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
-from cronqueue.columns import Instant
+from cronqueue.columns import Instant, to_text
 from cronqueue.database import Database, read_now
 from cronqueue.durations import format_duration
 from cronqueue.overview import SILENT_AFTER, list_workers
@@ -35,9 +36,12 @@ SKEW_WARNING = timedelta(seconds=1)
 SKEW_LIMIT = timedelta(seconds=30)
 # Below this share of its own range a schedule is about to run dry.
 LEAST_COVERAGE = 0.25
-# Missing instants are looked for so far around now, in as many instants of each schedule at most.
+# Missing instants are looked for so far around now, and of each schedule in so many before and after it at
+# most: `sched audit` looks at all.
 MISSING_WINDOW = timedelta(days=1)
-MISSING_SAMPLE = MOST_AHEAD
+MISSING_SAMPLE = 60
+# Schedules that one statement compares with the ledger.
+BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,14 @@ class Problem:
     subject: str
     message: str
     is_warning: bool = False
+
+
+class _Window(NamedTuple):
+    """Instants of a schedule that should stand in the ledger, all of those after `start` up to the last."""
+
+    schedule: str
+    start: datetime
+    instants: tuple[datetime, ...]
 
 
 def find_problems(
@@ -78,6 +90,28 @@ _SCHEDULES = text("""
 SELECT name, definition, valid_from, materialized_until FROM sched_schedules
 WHERE state = 'active' ORDER BY name
 """).columns(valid_from=Instant(), materialized_until=Instant())
+# By window: how many occurrences stand in the ledger, and the sum of their times in seconds.
+_TOTALS = {
+    True: text("""
+SELECT CAST(w.pair ->> 0 AS int) AS number, written, total
+FROM json_array_elements(CAST(:windows AS json)) AS w(pair)
+CROSS JOIN LATERAL (
+    SELECT COUNT(*) AS written, COALESCE(SUM(EXTRACT(EPOCH FROM planned_for)), 0) AS total
+    FROM sched_occurrences WHERE schedule = w.pair ->> 1
+        AND planned_for > CAST(w.pair ->> 2 AS timestamptz)
+        AND planned_for <= CAST(w.pair ->> 3 AS timestamptz)
+) AS found
+"""),
+    False: text("""
+SELECT json_extract(w.value, '$[0]') AS number, COUNT(o.planned_for) AS written,
+    COALESCE(SUM(CAST(strftime('%s', o.planned_for) AS integer)), 0) AS total
+FROM json_each(:windows) AS w
+LEFT JOIN sched_occurrences AS o ON o.schedule = json_extract(w.value, '$[1]')
+    AND o.planned_for > json_extract(w.value, '$[2]')
+    AND o.planned_for <= json_extract(w.value, '$[3]')
+GROUP BY number
+"""),
+}
 _WRITTEN = text("""
 SELECT planned_for FROM sched_occurrences
 WHERE schedule = :name AND planned_for > :start AND planned_for <= :end
@@ -105,13 +139,15 @@ def _late(
 def _schedules(
     database: Database, connection: Connection, now: datetime, settings: Settings
 ) -> Iterator[Problem]:
+    windows: list[_Window] = []
     for row in connection.execute(_SCHEDULES).all():
         try:
             definition = Definition.from_json(row.definition)
             yield from _coverage(definition, row, now, settings)
-            yield from _missing(database, connection, definition, row, now)
+            windows += _windows(definition, row, now)
         except Exception as error:  # one that cannot be computed must not hide the others
             yield Problem("coverage", f"schedule {row.name}", f"cannot be computed: {error}")
+    yield from _missing(database, connection, windows)
 
 
 def _coverage(
@@ -137,33 +173,66 @@ def _coverage(
     )
 
 
-def _missing(
-    database: Database, connection: Connection, definition: Definition, row: Any, now: datetime
-) -> Iterator[Problem]:
-    start = max(row.valid_from, now - MISSING_WINDOW)
-    end = min(row.materialized_until, now + MISSING_WINDOW)
-    span = {
-        "name": row.name,
-        "start": database.moment(start),
-        "end": database.moment(end),
-    }
-    written = set(connection.execute(_WRITTEN, span).scalars())
+def _windows(definition: Definition, row: Any, now: datetime) -> Iterator[_Window]:
+    """Its instants around now: as far back as those ahead reach, so that there are about as many."""
+    ahead = _instants(definition, now, min(row.materialized_until, now + MISSING_WINDOW))
+    reach = ahead[-1] - now if len(ahead) == MISSING_SAMPLE else MISSING_WINDOW
+    behind = _instants(definition, max(row.valid_from, now - reach), now)
+    for start, instants in ((max(row.valid_from, now - reach), behind), (now, ahead)):
+        if instants:
+            yield _Window(row.name, start, tuple(instants))
+
+
+def _instants(definition: Definition, after: datetime, until: datetime) -> list[datetime]:
     second = timedelta(seconds=1)
-    expected = definition.occurrences(start.replace(microsecond=0) + second, end + second)
-    missing: list[datetime] = []
-    with suppress(OpaqueTrigger):  # what lies there cannot be told here; the rest can
-        missing.extend(
-            instant
-            for instant in islice(expected, MISSING_SAMPLE)
-            if instant <= end and instant not in written
-        )
-    if missing:
+    found: list[datetime] = []
+    if after < until:
+        expected = definition.occurrences(after.replace(microsecond=0) + second, until + second)
+        with suppress(OpaqueTrigger):  # what lies there cannot be told here; the rest can
+            found.extend(each for each in islice(expected, MISSING_SAMPLE) if each <= until)
+    return found
+
+
+def _missing(
+    database: Database, connection: Connection, windows: list[_Window]
+) -> Iterator[Problem]:
+    missing: dict[str, list[datetime]] = {}
+    for start in range(0, len(windows), BATCH):
+        for each in _differing(database, connection, windows[start : start + BATCH]):
+            span = {
+                "name": each.schedule,
+                "start": database.moment(each.start),
+                "end": database.moment(each.instants[-1]),
+            }
+            written = set(connection.execute(_WRITTEN, span).scalars())
+            gone = [instant for instant in each.instants if instant not in written]
+            if gone:
+                missing.setdefault(each.schedule, []).extend(gone)
+    for name, instants in missing.items():
         yield Problem(
             "missing",
-            f"schedule {row.name}",
-            f"{len(missing)} occurrences stand nowhere, the first of {missing[0]:%Y-%m-%d %H:%M:%S} UTC:"
+            f"schedule {name}",
+            f"{len(instants)} occurrences stand nowhere, the first of {instants[0]:%Y-%m-%d %H:%M:%S} UTC:"
             " `sched audit` tells more",
         )
+
+
+def _differing(
+    database: Database, connection: Connection, windows: list[_Window]
+) -> Iterator[_Window]:
+    """Those in which the ledger does not hold as many occurrences, or not the same."""
+    asked = [
+        (number, each.schedule, to_text(each.start), to_text(each.instants[-1]))
+        for number, each in enumerate(windows)
+    ]
+    statement = _TOTALS[database.is_postgresql]
+    for row in connection.execute(statement, {"windows": json.dumps(asked)}):
+        instants = windows[row.number].instants
+        if (row.written, row.total) != (
+            len(instants),
+            sum(int(each.timestamp()) for each in instants),
+        ):
+            yield windows[row.number]
 
 
 def _paused(connection: Connection) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from cronsched.manifest import make_manifest
 from cronsched.materializer import top_up
 from cronsched.reconcile import apply
 from cronsched.triggers import cron_trigger
-from job_rows import add, at, execute, opened, pass_time
+from job_rows import add, at, execute, opened, pass_time, recorded_statements
 
 HOUR = 3600
 
@@ -121,6 +121,39 @@ def test_an_occurrence_that_stands_nowhere_is_missed_before_and_after_its_time(
     (found,) = problems(database)
     assert (found.kind, found.subject) == ("missing", "schedule s")
     assert "1 occurrences stand nowhere, the first of 2026-01-02 05:05:00 UTC" in found.message
+
+
+def test_of_a_dense_schedule_the_next_and_the_last_hour_are_compared(database: Database) -> None:
+    made = Definition("s", "t", cron_trigger("* * * * *"), source="a.py")
+    apply(database, make_manifest([made]), Settings())
+    pass_time(database, 2 * HOUR)
+    top_up(database, Settings())
+    heard_of(database, "daemon", 0.0)
+    execute(database, "DELETE FROM sched_jobs")
+    assert problems(database) == []
+    now = database.server_now().replace(second=0, microsecond=0)
+    for minutes in (-50, 50, 150):
+        moment = database.moment(now + timedelta(minutes=minutes))
+        execute(database, "DELETE FROM sched_occurrences WHERE planned_for = :at", at=moment)
+    (found,) = problems(database)
+    assert "2 occurrences stand nowhere, the first of 2026-01-02 04:14:00 UTC" in found.message
+
+
+def test_an_occurrence_too_many_does_not_hide_one_that_is_missing(database: Database) -> None:
+    declare(database, "s")
+    move = "UPDATE sched_occurrences SET planned_for = :to WHERE planned_for = :at"
+    hour = at(0).replace(hour=6, second=0, microsecond=0)
+    moments = {"at": hour.replace(minute=5), "to": hour.replace(minute=6)}
+    execute(database, move, **{name: database.moment(each) for name, each in moments.items()})
+    (found,) = problems(database)
+    assert "1 occurrences stand nowhere, the first of 2026-01-02 06:05:00 UTC" in found.message
+
+
+def test_schedules_are_compared_with_the_ledger_by_one_statement(database: Database) -> None:
+    declare(database, *(f"s{number}" for number in range(30)))
+    with recorded_statements(database) as seen:
+        assert problems(database) == []
+    assert sum("sched_occurrences" in statement for statement, _ in seen) == 1
 
 
 def test_a_daemon_that_is_not_heard_of_is_missed_where_there_are_schedules(
