@@ -39,6 +39,7 @@ COMMANDS = {
     "simulate": Lazy("simulate", "What the schedules will do to the workers"),
     "web": Lazy("web", "Dashboard and API"),
     "db": Lazy("db", "The schema: upgrade, current, check, sql, prune"),
+    "import": Lazy("importing", "Make a schedule file of a crontab"),
     "init": Lazy("init", "Write a settings file and a first schedule"),
     "config": Lazy("config", "The settings in force, and where each comes from"),
     "completion": Lazy("completion", "Print the completion script for a shell"),
