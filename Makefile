@@ -16,7 +16,7 @@ ARGS ?=
 EXAMPLES ?= 2000
 
 .PHONY: help run test simulate interleavings torture oracle fuzz \
-	bench-drain bench-enqueue bench-latency bench-idle bench-schedules routes lint types check format wheel lock clean
+	bench-drain bench-enqueue bench-latency bench-idle bench-schedules routes lint types check format reference wheel lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -76,6 +76,9 @@ types: .venv/.installed ## Check types, strictly
 	@.venv/bin/mypy
 
 check: lint types test ## Run lint, types and test
+
+reference: .venv/.installed ## Write docs/reference/ from the code
+	@.venv/bin/python docs/reference/generate.py
 
 format: .venv/.installed ## Put the code into shape
 	@.venv/bin/ruff check --fix
