@@ -46,12 +46,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """A job to come. Without an id it is no row yet. `held_reason` says why it is parked."""
+    """A job to come. Without an id it is no row yet. `held_reason` says why it is parked.
+
+    `planned_for` is there where it is an occurrence of a schedule.
+    """
 
     run_at: datetime
     job_id: int | None
     held_reason: str | None
     pinned: bool
+    planned_for: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +198,10 @@ def quiet_of(timeline: Timeline, count: int = 3) -> list[Quiet]:
 
 # The condition on the states is that of the index: ended jobs by their end.
 _COLUMNS = (
-    "id, task, schedule, queue, state, run_at, started_at, finished_at, reason, held_reason, pinned"
+    "id, task, schedule, queue, state, run_at, started_at, finished_at, reason, held_reason, pinned,"
+    " planned_for, origin"
 )
-_INSTANTS = {name: Instant() for name in ("run_at", "started_at", "finished_at")}
+_INSTANTS = {name: Instant() for name in ("run_at", "started_at", "finished_at", "planned_for")}
 _ENDED = text(f"""
 SELECT {_COLUMNS} FROM sched_jobs
 WHERE state IN ('succeeded', 'failed', 'cancelled', 'skipped') AND finished_at > :start
@@ -222,7 +227,13 @@ def _lane(
     runs = [row for row in rows if row.state not in ("queued", "held")]
     waiting = [row for row in rows if row.state in ("queued", "held")]
     coming = [
-        Coming(row.run_at, row.id, _held(row.held_reason, row.queue, paused), bool(row.pinned))
+        Coming(
+            row.run_at,
+            row.id,
+            _held(row.held_reason, row.queue, paused),
+            bool(row.pinned),
+            row.planned_for if row.origin == "schedule" else None,
+        )
         for row in waiting
     ]
     if definition is not None and schedule is not None and schedule.state != "retired":
@@ -263,7 +274,7 @@ def _beyond(
         return
     try:
         for instant in islice(definition.occurrences(start, end), MOST_BEYOND):
-            yield Coming(instant, None, held, False)
+            yield Coming(instant, None, held, False, instant)
     except CronqueueError:  # it cannot be computed so far ahead
         return
 

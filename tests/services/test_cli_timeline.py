@@ -51,6 +51,16 @@ def test_the_lines_of_one_queue_can_be_asked_for(project: Project, database: Dat
     assert [lane["name"] for lane in document["lanes"]] == ["t"]
 
 
+def test_the_timeline_is_a_calendar_too(project: Project, database: Database) -> None:
+    add(database, task="t", queue="mail", run_at=now() + timedelta(hours=2))
+    project.run("daemon", "--once")
+    printed = project.run("timeline", "--ics", "--queue", "mail").stdout
+    assert printed.startswith("BEGIN:VCALENDAR")
+    assert printed.count("BEGIN:VEVENT") == 1
+    assert "UID:tasks.refresh-20" in project.run("timeline", "--ics").stdout
+    assert "give one of them" in project.refused("timeline", "--ics", "--json")
+
+
 def test_a_forecast_tells_whether_it_fits_and_how_late_it_will_be(
     project: Project, database: Database
 ) -> None:

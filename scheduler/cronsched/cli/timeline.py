@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
-from cronsched.cli.exits import clean, say
+from cronsched.cli.exits import clean, refuse, say
 from cronsched.cli.output import print_json, print_table, show_time
 from cronsched.cli.parameters import DURATION
 
@@ -35,13 +36,20 @@ _MARKS = {"succeeded": "#", "failed": "x", "running": ">"}
     help="How far to look ahead; a third as far is looked back.",
 )
 @click.option("--queue", help="Of this queue alone.")
+@click.option("--ics", "as_calendar", is_flag=True, help="What will run as a calendar (iCal).")
 @pass_state
-def command(state: State, ahead: timedelta, queue: str | None) -> None:
+def command(state: State, ahead: timedelta, queue: str | None, as_calendar: bool) -> None:
     """What ran and what will run, rows that are written and times that are only expected."""
+    from cronsched.ical_feed import calendar
     from cronsched.timeline import read_timeline
 
+    if as_calendar and state.as_json:
+        refuse("--ics and --json are two formats: give one of them")
     found = read_timeline(state.open(), ahead / 3, ahead)
     lanes = [lane for lane in found.lanes if queue in (None, lane.queue)]
+    if as_calendar:
+        click.echo(calendar(replace(found, lanes=tuple(lanes))), nl=False)
+        return
     if state.as_json:
         print_json({"from": found.start, "now": found.now, "to": found.end, "lanes": lanes})
         return

@@ -165,7 +165,7 @@ def _place_of_coming(each: Coming, lane: Lane, timeline: Timeline, axis: _Axis) 
     if lane.took is not None:
         far = axis.x(begins + timedelta(seconds=lane.took.p95))
         whisker = far if far > x + width + 1 else None
-    unwritten = each.run_at if each.job_id is None else None
+    unwritten = each.planned_for if each.job_id is None else None
     return Box(kind, x, width, "", each.job_id, whisker=whisker, planned_for=unwritten)
 
 
