@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 
 import pytest
@@ -129,6 +130,26 @@ def test_every_answer_tells_browsers_to_run_nothing_that_is_not_ours(new_client:
         policy = client.get(path).headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
+
+
+def test_the_link_of_the_calendar_opens_the_calendar_and_nothing_else(
+    new_client: NewClient,
+) -> None:
+    client = new_client(settings=Settings(web_password=PASSWORD))
+    page = client.get("/timeline", auth=("ann", PASSWORD)).text
+    (link,) = re.findall(r'href="(/timeline\.ics\?token=[^"]+)"', page)
+    token = link.partition("?")[2]
+    found = client.get(link)
+    assert found.headers["content-type"] == "text/calendar; charset=utf-8"
+    assert found.text.startswith("BEGIN:VCALENDAR")
+    for path in ("/timeline", "/", "/api/v1/jobs"):
+        assert client.get(f"{path}?{token}").status_code == 401
+    assert client.post(link, json={}).status_code == 401
+    for wrong in ("/timeline.ics", "/timeline.ics?token=", "/timeline.ics?token=x", f"{link}x"):
+        assert client.get(wrong).status_code == 401
+    assert client.get("/timeline.ics", auth=("ann", PASSWORD)).status_code == 200
+    other = new_client(settings=Settings(web_password="another battery"))
+    assert other.get(link).status_code == 401  # it ends with the secret that it was made with
 
 
 def test_probes_need_no_password_and_no_name(new_client: NewClient) -> None:

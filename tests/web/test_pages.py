@@ -238,6 +238,15 @@ def test_a_bar_leads_to_where_its_occurrence_is_skipped_moved_and_run(
     assert len(query(database, "SELECT action FROM sched_overrides")) == 1
 
 
+def test_the_calendar_tells_of_one_schedule_or_queue(client: TestClient, schedule: str) -> None:
+    assert client.get("/timeline.ics").text.count("SUMMARY:s\r\n") > 24
+    assert client.get("/timeline.ics?for=3h&schedule=s").text.count("BEGIN:VEVENT") == 3
+    for other in ("schedule=other", "queue=other"):
+        assert "VEVENT" not in client.get(f"/timeline.ics?{other}").text
+    assert "URL:http://localhost/jobs/1\r\n" in client.get("/timeline.ics").text
+    look(client, "/timeline.ics?for=99d", 422)
+
+
 def test_a_time_that_no_occurrence_has_is_refused(client: TestClient, schedule: str) -> None:
     asked = "/schedules/s/occurrence?planned_for=2026-01-05T03:06:00Z"
     assert "has no occurrence at 2026-01-05T03:06:00Z" in look(client, asked, 404).text
@@ -446,5 +455,6 @@ def test_a_mounted_site_keeps_its_links_below_its_place(sqlite_database: Databas
     links = [known.get("href") or known.get("src") or known.get("action") for _, known in page.tags]
     paths = [link for link in links if link and not link.startswith("#")]
     assert [path for path in paths if not path.startswith("/sched")] == []
+    assert f"URL:http://localhost/sched/jobs/{job_id}\r\n" in client.get("/sched/timeline.ics").text
     press(client, f"/sched/jobs/{job_id}", f"/sched/jobs/{job_id}/cancel")
     assert states(sqlite_database) == ["cancelled"]

@@ -12,7 +12,15 @@ from cronqueue import audit, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import health, schedule_queries
-from cronsched.web import charts, job_pages, page_acts, plan_page, schedule_pages, timeline_page
+from cronsched.web import (
+    calendar_feed,
+    charts,
+    job_pages,
+    page_acts,
+    plan_page,
+    schedule_pages,
+    timeline_page,
+)
 from cronsched.web.rendering import render
 from cronsched.web.requests import database_of, memory_of, place_of, settings_of
 from cronsched.web.roles import page
@@ -127,6 +135,7 @@ routes = [
     page("/jobs/confirm", job_pages.confirm, "operator"),
     page("/failures", list_failures),
     page("/timeline", timeline_page.show_timeline),
+    page(calendar_feed.PATH, calendar_feed.show_calendar),
     page("/schedules", schedule_pages.list_schedules),
     page("/schedules/{name}", schedule_pages.show_schedule),
     page("/schedules/{name}/occurrence", schedule_pages.show_occurrence),
