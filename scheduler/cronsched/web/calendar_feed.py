@@ -16,9 +16,11 @@ from starlette.responses import Response
 from cronqueue.durations import parse_duration
 from cronsched.ical_feed import calendar
 from cronsched.timeline import read_timeline
-from cronsched.web.access import Access, Authenticate, own_path
+from cronsched.web.access import Access, own_path
 from cronsched.web.problems import Refused
 from cronsched.web.requests import database_of, memory_of, text_of
+from cronsched.web.roles import User
+from cronsched.web.sign_in import Authenticate
 
 PATH = "/timeline.ics"
 READER = "calendar"
@@ -52,14 +54,14 @@ def token_of(access: Access) -> str:
 def admit_calendars(authenticate: Authenticate, secret: str) -> Authenticate:
     """Who comes in anyway, and whoever asks for the calendar with the token of its link."""
 
-    def admit(request: Request) -> str | None:
+    def admit(request: Request) -> User | str | None:
         if (
             request.method == "GET"
             and own_path(request) == PATH
             and "token" in request.query_params
         ):
             try:
-                return str(_serializer(secret).loads(request.query_params["token"]))
+                return User(_serializer(secret).loads(request.query_params["token"]), "viewer")
             except BadSignature:
                 return None
         return authenticate(request)
