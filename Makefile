@@ -16,7 +16,8 @@ ARGS ?=
 EXAMPLES ?= 2000
 
 .PHONY: help run test simulate interleavings torture oracle fuzz \
-	bench-drain bench-enqueue bench-latency bench-idle bench-schedules routes lint types check format reference wheel lock clean
+	bench-drain bench-enqueue bench-latency bench-idle bench-schedules browser schemathesis routes lint types check format \
+	reference wheel lock lock-groups clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +66,17 @@ bench-idle: .venv/.installed ## Measure CPU, queries and memory of a worker that
 bench-schedules: .venv/.installed ## Measure 10,000 schedules beside plain SQL and APScheduler
 	@.venv/bin/python -m benchmarks.schedules $(ARGS)
 
+# SCHED_TEST_CHROMIUM names another one.
+CHROMIUMS = $(SCHED_TEST_CHROMIUM) chromium chromium-browser google-chrome chrome
+browser: .venv/.installed ## Try the pages in a real Chromium: hostile text, keys, phone, no JavaScript, themes
+	@for name in $(CHROMIUMS); do found=$$(command -v "$$name") && break; done; \
+	if [ -z "$$found" ]; then \
+		echo "SKIPPED: the pages are NOT tried in a browser: no Chromium (on Debian: apt install chromium)" >&2; \
+	else \
+		$(MAKE) .venv/.browser \
+		&& SCHED_TEST_CHROMIUM="$$found" .venv/bin/python -m pytest -q tests/browser $(ARGS); \
+	fi
+
 routes: .venv/.installed ## Write docs/routes.md: every route of the web with its role
 	@.venv/bin/python tests/route_table.py
 
@@ -88,15 +100,23 @@ wheel: .venv/.installed ## Build the source archive, and from it the wheel, in d
 	@rm -rf dist
 	@.venv/bin/python -m build --no-isolation --outdir dist
 
-lock: ## Pin the newest versions that pyproject.toml allows in constraints.txt
+# The groups beside it take the versions that it has pinned.
+COMPILE = CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/python -m piptools compile \
+	--quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options
+GROUP = build/lock/bin/python -c 'import sys, tomllib; \
+	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
+
+lock: ## Pin the newest versions that pyproject.toml allows in constraints.txt and beside it
 	@"$(LOCK_PYTHON)" -m venv --clear build/lock
 	@build/lock/bin/python -m pip --quiet --quiet install pip-tools==7.6.2
-	@build/lock/bin/python -c 'import tomllib; \
-	print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
-	| CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/python -m piptools compile \
-		--quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-		--all-extras --output-file constraints.txt pyproject.toml -
+	@$(GROUP) dev | $(COMPILE) --all-extras --output-file constraints.txt pyproject.toml -
+	@$(MAKE) lock-groups
+
+lock-groups:
+	@for group in browser schemathesis; do \
+		{ echo "-c $(CURDIR)/constraints.txt"; $(GROUP) $$group; } > build/lock/$$group.in \
+		&& $(COMPILE) --no-annotate --output-file constraints-$$group.txt build/lock/$$group.in || exit 1; done
 
 clean: ## Remove all that make has made, .venv too; databases stay
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -112,6 +132,10 @@ clean: ## Remove all that make has made, .venv too; databases stay
 
 .venv/.installed: .venv/.locked pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.%: constraints-%.txt .venv/.locked
+	@$(PIP) install --require-hashes --requirement $<
 	@touch $@
 
 NO_PYTHON = Python 3.11 or newer with its venv module is needed (Debian, Ubuntu: apt install python3-venv); \
