@@ -44,6 +44,11 @@ from job_rows import WORKER, claim_due, ended, hand_in
 
 # Those after which a job may be gone.
 DELETING = frozenset({"delete", "prune", "exchange, dropping"})
+# Whoever keeps others' jobs safe must not stand behind one of them, nor must whoever looks for work.
+NEVER_WAITING = frozenset(
+    {"claim", "claim unknown", "claim, hold unknown", "admit", "renew", "rescue", "return", "expire",
+     "sweep", "prune", "prune ledger", "materialize"}
+)  # fmt: skip
 RETRY = Verdict("queued", delay=0.0, error="again", attempt_outcome="failed")
 FAILED = Verdict("failed", error="no", attempt_outcome="failed")
 

@@ -29,6 +29,12 @@ _WAITS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name AND wait_event_type = 'Lock'"
     " AND datname = current_database()"
 )
+_WAITS_FOR = text(
+    "SELECT count(*) FROM pg_stat_activity AS second JOIN pg_stat_activity AS first"
+    " ON first.pid = ANY(pg_blocking_pids(second.pid))"
+    " WHERE second.application_name = :second AND first.application_name = :first"
+    " AND second.datname = current_database() AND first.datname = current_database()"
+)
 
 
 class Gate:
@@ -114,6 +120,8 @@ class Stage:
         self.second = Side(Database(_named(url, SECOND), clock=clock))
         self._gate = Gate(self.first.database.engine)
         self._watch = Database(url, clock=clock)
+        #: Whether the second one waited for a lock that the first one had when it was stopped.
+        self.second_waited = False
 
     def count(self, work: Callable[[Database], Any]) -> int:
         """How many statements and commits it has when nobody else is there."""
@@ -143,6 +151,8 @@ class Stage:
         with self._watch.autocommit() as connection:
             while not _ended(threads[1]) and not self._waits(connection):
                 pass
+            names = {"first": FIRST, "second": SECOND}
+            self.second_waited = bool(connection.execute(_WAITS_FOR, names).scalar_one())
         self._gate.open()
         for thread in threads:
             thread.join(PATIENCE)
