@@ -27,6 +27,7 @@ COMMANDS = {
     "queues": Lazy("queues", "List, pause, resume queues"),
     "workers": Lazy("workers", "List workers and daemons"),
     "stats": Lazy("stats", "The whole at a glance"),
+    "top": Lazy("top", "Queues, workers and jobs on a live screen"),
     "explain": Lazy("explain", "Why a job does not run, or why it ran when it did"),
     "check": Lazy("check", "What is wrong with schedules and queue"),
     "doctor": Lazy(

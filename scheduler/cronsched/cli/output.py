@@ -53,21 +53,28 @@ def print_list(
 
 def print_table(state: State, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Columns under their headers; numbers at the right."""
-    fancy = _is_fancy(state)
-    cells = [[clean(show(state, cell, brief=fancy)) for cell in row] for row in rows]
-    numeric = [_is_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(headers)
-    if fancy:
-        _print_rich(headers, cells, numeric)
+    if not _is_fancy(state):
+        for line in table_lines(state, headers, rows):
+            click.echo(line)
         return
+    cells = [[clean(show(state, cell, brief=True)) for cell in row] for row in rows]
+    _print_rich(headers, cells, _numeric(headers, rows))
+
+
+def table_lines(state: State, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The same as lines of plain text."""
     from rich.cells import cell_len, set_cell_size
 
+    cells = [[clean(show(state, cell)) for cell in row] for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(headers, *cells, strict=True)]
+    lines = []
     for line in [list(headers), *cells]:
         padded = [
             " " * (width - cell_len(cell)) + cell if right else set_cell_size(cell, width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
+            for cell, width, right in zip(line, widths, _numeric(headers, rows), strict=True)
         ]
-        click.echo("  ".join(padded).rstrip())
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def print_fields(state: State, fields: Mapping[str, Any]) -> None:
@@ -190,6 +197,11 @@ def _parse_clock_time(state: State, option: str, text: str) -> datetime:
     if moment <= now:
         moment += timedelta(days=1)
     return moment.astimezone(UTC)
+
+
+def _numeric(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[bool]:
+    """Which columns hold numbers."""
+    return [_is_numeric(column) for column in zip(*rows, strict=True)] or [False] * len(headers)
 
 
 def _is_numeric(column: Sequence[Any]) -> bool:
