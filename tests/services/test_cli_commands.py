@@ -201,7 +201,7 @@ def test_config_shows_each_value_with_its_origin_and_no_password(
     assert found["database_url"]["origin"] == "flag"
     printed = sqlite_project.run("config", "show", "--database-url", url).stdout
     assert "me:***@host" in printed
-    assert "secret" not in printed
+    assert "me:secret" not in printed
     assert "hidden" not in printed
 
 
