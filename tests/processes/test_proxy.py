@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import re
 import shutil
@@ -18,6 +19,7 @@ from services import Stage, eventually
 
 # How browsers call the site.
 NAME = "example.com"
+PASSWORD = "twelve characters"
 
 
 def test_every_link_of_a_page_leads_through_the_proxy(sqlite_stage: Stage) -> None:
@@ -31,15 +33,18 @@ def test_every_link_of_a_page_leads_through_the_proxy(sqlite_stage: Stage) -> No
         _, _, page = get(front, "/sched/")
         links = set(re.findall(r'(?:href|src)="(/[^"#]*)', page))
         assert len(links) > 10
+        assert get(front, "/sched/", signed_in=False)[0] == 401
         assert {link for link in links if not link.startswith("/sched/")} == set()
         assert {link for link in links if get(front, link.replace("&amp;", "&"))[0] != 200} == set()
 
 
-def get(port: int, path: str) -> tuple[int, str, str]:
+def get(port: int, path: str, *, signed_in: bool = True) -> tuple[int, str, str]:
     """Status, Location, body; 0 as long as nobody listens."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    known = base64.b64encode(f"ann:{PASSWORD}".encode()).decode()
+    headers = {"Host": NAME} | ({"Authorization": f"Basic {known}"} if signed_in else {})
     try:
-        connection.request("GET", path, headers={"Host": NAME})
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.getheader("Location", ""), answer.read().decode()
     except OSError:
@@ -58,7 +63,7 @@ def free_port() -> int:
 @contextmanager
 def _web(stage: Stage, port: int) -> Iterator[None]:
     command = [*stage.command("web"), "--root-path", "/sched", "--port", f"{port}"]
-    environ = stage.environ({"SCHED_WEB_HOSTS": NAME})
+    environ = stage.environ({"SCHED_WEB_HOSTS": NAME, "SCHED_WEB_PASSWORD": PASSWORD})
     with (stage.folder / "web.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=stage.folder, env=environ, stderr=log)
     try:
