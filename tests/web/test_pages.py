@@ -442,19 +442,3 @@ def test_pages_say_that_the_database_is_away() -> None:
     away = Database("postgresql://nobody@127.0.0.1:1/none")
     client = TestClient(app(authenticate=anybody, database=away), base_url="http://localhost")
     assert "the database does not answer" in look(client, "/", 503).text
-
-
-def test_a_mounted_site_keeps_its_links_below_its_place(sqlite_database: Database) -> None:
-    from starlette.applications import Starlette
-    from starlette.routing import Mount
-
-    job_id = add(sqlite_database)
-    site = app(authenticate=anybody, database=sqlite_database, settings=Settings())
-    client = TestClient(Starlette(routes=[Mount("/sched", site)]), base_url="http://localhost")
-    page = look(client, f"/sched/jobs/{job_id}")
-    links = [known.get("href") or known.get("src") or known.get("action") for _, known in page.tags]
-    paths = [link for link in links if link and not link.startswith("#")]
-    assert [path for path in paths if not path.startswith("/sched")] == []
-    assert f"URL:http://localhost/sched/jobs/{job_id}\r\n" in client.get("/sched/timeline.ics").text
-    press(client, f"/sched/jobs/{job_id}", f"/sched/jobs/{job_id}/cancel")
-    assert states(sqlite_database) == ["cancelled"]

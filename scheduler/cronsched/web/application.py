@@ -20,7 +20,7 @@ from cronqueue.settings import Settings
 from cronsched.metrics import Totals
 from cronsched.web import api, pages, probes
 from cronsched.web.access import LOOPBACK, PROBES, Access, Door
-from cronsched.web.calendar_feed import admit_calendars
+from cronsched.web.links import admit_links
 from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused, answer
 from cronsched.web.sign_in import Authenticate, SignIn
@@ -58,7 +58,7 @@ def app(
     # Not the password: whoever sees what is signed could try passwords against it, unseen.
     secret = chosen.web_secret or secrets.token_urlsafe(32)
     open_paths = (*PROBES, "/metrics") if chosen.web_open_metrics else PROBES
-    access = Access(admit_calendars(authenticate, secret), names, secret, read_only, open_paths)
+    access = Access(admit_links(authenticate, secret), names, secret, read_only, open_paths)
     made = Starlette(
         routes=[
             *probes.routes,

@@ -13,6 +13,7 @@ from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import health, schedule_queries
 from cronsched.web import (
+    badges,
     calendar_feed,
     charts,
     job_pages,
@@ -139,6 +140,7 @@ routes = [
     page("/schedules", schedule_pages.list_schedules),
     page("/schedules/{name}", schedule_pages.show_schedule),
     page("/schedules/{name}/occurrence", schedule_pages.show_occurrence),
+    page("/badge/{name}.svg", badges.show_badge),
     page("/acts/schedules", schedule_pages.confirm, "operator"),
     page("/queues", list_queues),
     page("/plan", plan_page.show_plan),

@@ -22,6 +22,7 @@ from cronsched.revisions import list_revisions
 from cronsched.schedule_queries import ScheduleRow
 from cronsched.triggers import OpaqueTrigger, SearchExhausted
 from cronsched.web import schedule_bulk
+from cronsched.web.links import link_of
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import iso, render
 from cronsched.web.requests import as_moment, database_of, memory_of, number_of
@@ -103,6 +104,7 @@ def show_schedule(request: Request) -> Response:
         took=overview.percentiles(
             [each.total_seconds() for row in runs if (each := _took(row)) is not None]
         ),
+        badge=link_of(request.state.access, f"/badge/{name}.svg"),
         overrides=overrides.list_overrides(database, name),
         revisions=list_revisions(database, name),
         acts=audit.list_acts(database, target=f"schedule {name}", limit=10),

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cronsched.timeline import herds_of, load_of, quiet_of, read_timeline
-from cronsched.web.calendar_feed import token_of
+from cronsched.web import calendar_feed
+from cronsched.web.links import link_of
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import render
 from cronsched.web.requests import database_of, memory_of, settings_of
@@ -52,5 +53,5 @@ def show_timeline(request: Request) -> Response:
         peak=max((each.wanted for each in load), default=0.0),
         herds=herds_of(timeline),
         quiet=quiet_of(timeline),
-        feed=token_of(request.state.access),
+        feed=link_of(request.state.access, calendar_feed.PATH),
     )
