@@ -47,8 +47,15 @@ def words(around: Surroundings = AROUND, **values: Any) -> str:
     return " / ".join(each.words for each in tell(replace(JOB, **values), around))
 
 
+def remedies(around: Surroundings = AROUND, **values: Any) -> list[str | None]:
+    return [each.remedy for each in tell(replace(JOB, **values), around)]
+
+
 def test_a_job_that_is_due_waits_for_a_place() -> None:
     assert codes() == ["due"]
+    others = [worker(queues="web", concurrency=9, running=0), worker(concurrency=8, running=8)]
+    told = words(replace(AROUND, workers=others))
+    assert told.startswith("8 of the 8 places that take it are busy: ")
     assert codes(gated=True, guard="g") == ["gate"]
 
 
@@ -56,7 +63,10 @@ def test_a_job_of_the_future_says_when() -> None:
     (reason,) = tell(replace(JOB, run_at=at(90)), AROUND)
     assert (reason.code, reason.until) == ("future", at(90))
     assert "in 1m 30s" in reason.words
-    assert "attempt 2 of 25 did not succeed" in words(run_at=at(90), attempts=2)
+    failed = replace(AROUND, error="ValueError: no")
+    told = words(failed, run_at=at(90), attempts=2)
+    assert "attempt 2 of 25 did not succeed, this is the next; ValueError: no" in told
+    assert remedies(run_at=at(90)) == ["sched jobs run-now 7"]
 
 
 def test_all_reasons_are_told_at_once() -> None:
@@ -68,7 +78,12 @@ def test_all_reasons_are_told_at_once() -> None:
         "no_worker",
     ]
     told = words(around, gated=True, guard="g")
-    assert "paused by ann (repairs) until 2026-01-02 04:04:05 UTC: sched queues resume mail" in told
+    assert "paused by ann (repairs) until 2026-01-02 04:04:05 UTC" in told
+    assert remedies(around, gated=True, guard="g") == [
+        "sched queues resume mail",
+        "sched explain 5",
+        "sched worker",
+    ]
     assert "must not overlap with job 5" in told
 
 
@@ -103,6 +118,19 @@ def test_a_held_job_says_what_holds_it() -> None:
     assert codes(held_reason="limit", **held) == ["limit"]
 
 
+def test_what_holds_a_job_comes_with_what_to_do_about_it() -> None:
+    around = replace(AROUND, schedule_pause=PAUSE, guard_holder=5)
+    held: dict[str, Any] = {"state": "held", "schedule": "s", "guard": "g"}
+    assert remedies(around, held_reason="paused", **held) == ["sched schedules resume s"]
+    assert remedies(around, held_reason="overlap", **held) == ["sched explain 5"]
+    assert remedies(held_reason="paused", **held) == ["sched jobs run-now 7"]
+    assert remedies(replace(AROUND, workers=[worker(queues="web")]), queue="a b") == [
+        "sched worker --queues 'a b'"
+    ]
+    assert remedies(state="failed") == ["sched jobs retry 7"]
+    assert remedies(state="succeeded") == [None]
+
+
 def test_an_expired_job_is_about_to_be_ended() -> None:
     assert codes(expires_at=at(-1)) == ["expired"]
     assert codes(expires_at=at(1)) == ["due"]
@@ -116,7 +144,10 @@ def test_a_running_job_says_since_when_and_where() -> None:
         "locked_by": "w",
     }
     told = words(**running, locked_until=at(25))
-    assert told == "it runs on w since 2026-01-02 03:04:00 UTC, attempt 1"
+    assert told == (
+        "it runs on w since 2026-01-02 03:04:00 UTC, attempt 1;"
+        " its lease is held until 2026-01-02 03:04:30 UTC, and renewed while it runs"
+    )
     assert "is not heard of" in words(**running, locked_until=at(-1))
     assert "asked to stop" in words(**running, locked_until=at(25), cancel_requested_at=at(-1))
 

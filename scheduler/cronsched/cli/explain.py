@@ -25,3 +25,5 @@ def command(state: State, job_id: int) -> None:
     click.echo(clean(f"job {job.id}, {job.task}, {said}:"))
     for each in reasons:
         click.echo(clean(f"  {each.words}"))
+        if each.remedy is not None:
+            click.echo(clean(f"    {each.remedy}"))
