@@ -16,8 +16,8 @@ ARGS ?=
 EXAMPLES ?= 2000
 
 .PHONY: help run test simulate interleavings torture oracle fuzz \
-	bench-drain bench-enqueue bench-latency bench-idle bench-schedules browser schemathesis routes lint types check format \
-	reference wheel lock lock-groups clean
+	bench-drain bench-peers bench-growth bench-memory bench-enqueue bench-latency bench-idle bench-schedules \
+	browser schemathesis routes lint types check format reference wheel lock lock-groups clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,15 @@ fuzz: .venv/.installed ## Throw rubbish at all that takes input, EXAMPLES=2000 o
 
 bench-drain: .venv/.installed ## Measure a worker that empties a full queue, beside SQL by hand
 	@.venv/bin/python -m benchmarks.drain $(ARGS)
+
+bench-peers: .venv/.installed build/peers/.installed ## Measure a full queue beside graphile-worker, pgqueuer, procrastinate and huey
+	@.venv/bin/python -m benchmarks.beside_peers $(ARGS)
+
+bench-growth: .venv/.installed ## Measure a drain beside a million other rows, and beside an open transaction
+	@.venv/bin/python -m benchmarks.growth $(ARGS)
+
+bench-memory: .venv/.installed ## Measure a worker's memory over a million jobs
+	@.venv/bin/python -m benchmarks.memory $(ARGS)
 
 bench-enqueue: .venv/.installed ## Measure accepting jobs: singly, by many clients, in bulk
 	@.venv/bin/python -m benchmarks.enqueue $(ARGS)
@@ -100,6 +109,16 @@ wheel: .venv/.installed ## Build the source archive, and from it the wheel, in d
 	@rm -rf dist
 	@.venv/bin/python -m build --no-isolation --outdir dist
 
+# What ours is measured beside, apart from .venv. Its Node.js comes from a wheel; without npm's packages the rest is measured.
+build/peers/.installed: constraints-peers.txt benchmarks/peer_queues/package-lock.json .venv/.locked
+	@rm -rf build/peers
+	@.venv/bin/python -m venv build/peers
+	@build/peers/bin/python -m pip --quiet --quiet install --require-hashes --requirement $<
+	@cp benchmarks/peer_queues/package.json benchmarks/peer_queues/package-lock.json build/peers
+	@PATH="$(CURDIR)/build/peers/bin:$$PATH" npm --prefix build/peers ci --silent --no-audit --no-fund \
+		|| { rm -rf build/peers/node_modules; echo "npm could not install graphile-worker: it is left out" >&2; }
+	@touch $@
+
 # The groups beside it take the versions that it has pinned.
 COMPILE = CUSTOM_COMPILE_COMMAND='make lock' build/lock/bin/python -m piptools compile \
 	--quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
@@ -114,7 +133,7 @@ lock: ## Pin the newest versions that pyproject.toml allows in constraints.txt a
 	@$(MAKE) lock-groups
 
 lock-groups:
-	@for group in browser schemathesis; do \
+	@for group in browser schemathesis peers; do \
 		{ echo "-c $(CURDIR)/constraints.txt"; $(GROUP) $$group; } > build/lock/$$group.in \
 		&& $(COMPILE) --no-annotate --output-file constraints-$$group.txt build/lock/$$group.in || exit 1; done
 

@@ -33,7 +33,7 @@ def main() -> None:
         with fresh(kind) as database:
             print(f"\n{kind}: {server_settings(database)}")
             contenders: dict[str, Contender] = {
-                BY_HAND: partial(_by_hand, database, options.jobs),
+                BY_HAND: partial(by_hand, database, options.jobs),
                 "cronqueue, as it comes": partial(drain, database, options.jobs),
             }
             print_table(in_turns(contenders, options.rounds), "jobs/s", BY_HAND)
@@ -75,7 +75,8 @@ def fill(raw: RawQueue, count: int, task: str = jobs.nothing.name) -> None:
         raw.connection.execute("NOTIFY sched_jobs")
 
 
-def _by_hand(database: Database, count: int) -> Figures:
+def by_hand(database: Database, count: int) -> Figures:
+    """What one connection takes for as many, batch by batch."""
     raw = RawQueue(database)
     _clear(raw)
     fill(raw, count)

@@ -37,11 +37,15 @@ def print_table(found: Mapping[str, list[Figures]], by: str, yardstick: str) -> 
     print(f"\n| | {' | '.join(names)} | / {yardstick} |\n|---|{'---|' * (len(names) + 1)}")
     for contender, rounds in found.items():
         cells = [_median(rounds, name) for name in names]
-        ratios = [
-            ours[by] / theirs[by] for ours, theirs in zip(rounds, found[yardstick], strict=True)
-        ]
-        spread = f"{statistics.median(ratios):.2f} [{min(ratios):.2f} to {max(ratios):.2f}]"
-        print(f"| {contender} | {' | '.join(cells)} | {spread} |")
+        print(f"| {contender} | {' | '.join(cells)} | {_ratio(rounds, found[yardstick], by)} |")
+
+
+def print_leads(found: Mapping[str, list[Figures]], by: str, ours: str) -> None:
+    """`by` of ours as a ratio to that of each other contender of the same round [least to most]."""
+    print(f"\n| {ours} / | {by} |\n|---|---|")
+    for contender, rounds in found.items():
+        if contender != ours:
+            print(f"| {contender} | {_ratio(found[ours], rounds, by)} |")
 
 
 def percentiles(seconds: list[float]) -> Figures:
@@ -104,6 +108,11 @@ def _busy_seconds() -> float:
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8]
     )
     return (user + nice + system + irq + soft) / _TICKS
+
+
+def _ratio(ours: list[Figures], theirs: list[Figures], by: str) -> str:
+    ratios = [one[by] / other[by] for one, other in zip(ours, theirs, strict=True)]
+    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f} to {max(ratios):.2f}]"
 
 
 def _median(rounds: list[Figures], name: str) -> str:
