@@ -75,6 +75,29 @@ def fill(raw: RawQueue, count: int, task: str = jobs.nothing.name) -> None:
         raw.connection.execute("NOTIFY sched_jobs")
 
 
+def is_empty(raw: RawQueue) -> bool:
+    """Whether nothing waits or runs."""
+    left = "SELECT EXISTS (SELECT 1 FROM sched_jobs WHERE state = '{}')"
+    return not any(raw.one(left.format(state)) for state in ("queued", "running"))
+
+
+def settle(raw: RawQueue) -> None:
+    """The table as autovacuum would have it, and no flush pending."""
+    if raw.is_postgresql:
+        raw.connection.execute("VACUUM ANALYZE sched_jobs")
+        raw.connection.execute("CHECKPOINT")
+    else:
+        raw.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def elapsed(first: datetime | str, last: datetime | str) -> float:
+    """Seconds between two times as the driver gives them."""
+    started, ended = (
+        datetime.fromisoformat(each) if isinstance(each, str) else each for each in (first, last)
+    )
+    return (ended - started).total_seconds()
+
+
 def by_hand(database: Database, count: int) -> Figures:
     """What one connection takes for as many, batch by batch."""
     raw = RawQueue(database)
@@ -98,18 +121,12 @@ def by_hand(database: Database, count: int) -> Figures:
 
 
 def _clear(raw: RawQueue) -> None:
-    """Empty, as autovacuum would have it, and with no flush pending."""
-    if raw.is_postgresql:
-        statements = ["TRUNCATE sched_jobs", "VACUUM ANALYZE sched_jobs", "CHECKPOINT"]
-    else:
-        statements = ["DELETE FROM sched_jobs", "PRAGMA wal_checkpoint(TRUNCATE)"]
-    for statement in statements:
-        raw.connection.execute(statement)
+    raw.connection.execute("TRUNCATE sched_jobs" if raw.is_postgresql else "DELETE FROM sched_jobs")
+    settle(raw)
 
 
 def _is_done(raw: RawQueue, count: int) -> bool:
-    left = "SELECT EXISTS (SELECT 1 FROM sched_jobs WHERE state = '{}')"
-    if any(raw.one(left.format(state)) for state in ("queued", "running")):
+    if not is_empty(raw):
         return False
     ended: int = raw.one(
         "SELECT COUNT(*) FROM sched_jobs WHERE state = 'succeeded' AND attempts = 1"
@@ -123,10 +140,7 @@ def _seconds(raw: RawQueue) -> float:
         raw.one(f"SELECT {what} FROM sched_jobs WHERE started_at IS NOT NULL")
         for what in ("MIN(started_at)", "MAX(finished_at)")
     )
-    if raw.is_postgresql:
-        seconds: float = (last - first).total_seconds()
-        return seconds
-    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+    return elapsed(first, last)
 
 
 def _sessions(raw: RawQueue) -> dict[int, float]:

@@ -9,7 +9,7 @@ import argparse
 import time
 
 from benchmarks.databases import KINDS, fresh, server_settings
-from benchmarks.measuring import children, cpu_seconds, memory_mb
+from benchmarks.measuring import cpu_seconds, memory_mb, process_tree
 from benchmarks.rawsql import RawQueue
 from benchmarks.workers import worker
 
@@ -41,15 +41,11 @@ def _measure(database: Database, seconds: float, processes: int) -> float:
         time.sleep(seconds)
         passed = time.monotonic() - began
         cpu, commits = cpu_seconds(pid) - cpu, _transactions(raw) - commits
-        memory = sum(memory_mb(each) for each in _tree(pid))
+        memory = sum(memory_mb(each) for each in process_tree(pid))
     raw.close()
     told = f", {commits / passed:.1f} transactions/s" if database.is_postgresql else ""
     print(f"  {processes} executors: {100 * cpu / passed:.2f} % of one CPU{told}")
     return memory
-
-
-def _tree(pid: int) -> list[int]:
-    return [pid, *(each for child in children(pid) for each in _tree(child))]
 
 
 def _transactions(raw: RawQueue) -> int:

@@ -74,6 +74,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for file in files for child in file.read_text().split()]
 
 
+def process_tree(pid: int) -> list[int]:
+    """A process and all that descend from it and still run."""
+    return [pid, *(each for child in children(pid) for each in process_tree(child))]
+
+
 def server_pid(database: Database) -> int | None:
     """PostgreSQL's own process; all its sessions descend from it."""
     if not database.is_postgresql:
