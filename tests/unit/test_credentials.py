@@ -53,7 +53,6 @@ def test_users_come_from_the_environment() -> None:
         "ann=viewer:sha256.abc",
         f"ann=viewer:{KEPT},ann=admin:{KEPT}",
     ],
-    ],
     ids=["no role", "no such role", "a hash alone", "no name", "no such hash", "twice"],
 )
 def test_users_that_are_written_wrongly_stop_the_start_and_are_not_printed(text: str) -> None:
