@@ -86,6 +86,12 @@ browser: .venv/.installed ## Try the pages in a real Chromium: hostile text, key
 		&& SCHED_TEST_CHROMIUM="$$found" .venv/bin/python -m pytest -q tests/browser $(ARGS); \
 	fi
 
+# CASES of each operation; ARGS go to schemathesis: ARGS='--seed 7 --include-operation-id list_jobs'.
+CASES ?= 100
+schemathesis: .venv/.installed ## Ask the API whatever its OpenAPI document allows, and forbids: CASES=100
+	@$(MAKE) .venv/.schemathesis
+	@.venv/bin/python tests/run_schemathesis.py $(CASES) $(ARGS)
+
 routes: .venv/.installed ## Write docs/routes.md: every route of the web with its role
 	@.venv/bin/python tests/route_table.py
 

@@ -74,6 +74,13 @@ def test_a_page_refreshes_itself(site: str, page: Page) -> None:
     assert asked
 
 
+def test_a_page_that_does_not_refresh_itself_has_no_switch_for_it(site: str, page: Page) -> None:
+    page.goto(f"{site}/help")
+    expect(page.locator("#live-switch")).to_be_hidden()
+    page.goto(f"{site}/jobs")
+    expect(page.locator("#live-switch")).to_be_visible()
+
+
 @pytest.mark.parametrize("begin", [_select_box, _select_text, _type])
 def test_a_refresh_waits_while_somebody_is_at_something(
     site: str, page: Page, begin: Callable[[Page], None]

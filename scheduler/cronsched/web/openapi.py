@@ -95,6 +95,7 @@ def _operation(each: Operation) -> dict[str, Any]:
     made: dict[str, Any] = {
         "operationId": each.name,
         "summary": each.summary,
+        "description": f"Needs the role {each.needs}.",
         "parameters": [*_of_path(each.path), *(_parameter(one) for one in each.parameters)],
         "responses": {
             str(each.status): {"description": "done", "content": _content(each)},
