@@ -38,6 +38,10 @@ _WORKING: Final = _reading(
     sched_schedules="SELECT, UPDATE",
     sched_workers=_ALL,
     sched_requests="SELECT, DELETE",
+    sched_alerts=_ALL,
+    sched_alert_messages=_ALL,
+    sched_alert_marks=_ALL,
+    sched_alert_looks=_WRITE,
     sched_audit=_APPEND,
 )
 _PLANNING: Final = _WORKING | dict.fromkeys(

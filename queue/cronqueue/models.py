@@ -345,6 +345,8 @@ class Occurrence(Base):
             "substr(verdict, 1, 7) = 'missed:' AND told_at IS NULL",
             "schedule",
         ),
+        # Alerts: what was missed lately.
+        _partial("sched_occurrences_missed", "substr(verdict, 1, 7) = 'missed:'", "decided_at"),
     )
 
 
@@ -473,6 +475,77 @@ class Request(Base):
     fingerprint: Mapped[str]
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
+
+
+class Alert(Base):
+    """What has gone wrong from one cause, as long as it goes on; `untold` of `count` are in no message."""
+
+    __tablename__ = "sched_alerts"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    cause: Mapped[str]
+    kind: Mapped[str]
+    subject: Mapped[str]
+    message: Mapped[str]
+    facts: Mapped[str]
+    count: Mapped[int]
+    untold: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    told_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        _partial("sched_alerts_open", "ended_at IS NULL", "cause", unique=True),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class AlertMessage(Base):
+    """A message for one channel. `due_at`: when it is to be sent, or tried again; `token`: who tries."""
+
+    __tablename__ = "sched_alert_messages"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    channel: Mapped[str]
+    body: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    token: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'sent', 'failed')", "state"),
+        _partial("sched_alert_messages_due", "state = 'waiting'", "due_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+
+class AlertMark(Base):
+    """One thing that happened to one job or occurrence, and has been seen to."""
+
+    __tablename__ = "sched_alert_marks"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    moment: Mapped[datetime] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index("sched_alert_marks_age", "created_at"),)
+
+
+class AlertLook(Base):
+    """When somebody looked last: of all processes one at a time looks for what is to be told."""
+
+    __tablename__ = "sched_alert_looks"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    looked_at: Mapped[datetime]
 
 
 class WorkerRow(Base):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -15,8 +14,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cronqueue.durations import parse_duration
 from cronqueue.errors import ConfigurationError
+from cronqueue.setting_values import (
+    ALERT_KINDS,
+    read_duration,
+    read_durations,
+    read_flag,
+    read_kinds,
+    read_lease,
+    read_mail_address,
+    read_mail_addresses,
+    read_names,
+    read_one_of,
+    read_pairs,
+    read_positive_duration,
+    read_secret,
+    read_smtp_address,
+    read_text,
+    read_users,
+    read_web_address,
+    read_whole,
+    read_words,
+)
 
 # delayed_job's names for the worker's settings, and ours.
 DELAYED_JOB_NAMES = {
@@ -29,129 +48,20 @@ DELAYED_JOB_NAMES = {
     "QUIET": "quiet",
 }
 
-# Shorter passwords are guessed.
-LEAST_SECRET = 12
 # The settings whose values nobody is shown.
-SECRETS = ("web_password", "web_token", "web_users", "web_secret")
-# What a user of the web may do; each includes the ones before.
-ROLES = ("viewer", "operator", "admin")
-_USER = re.compile(
-    rf"({'|'.join(ROLES)}):(scrypt-\d{{1,2}}-\d{{1,2}}-\d{{1,2}}\.[\w-]+\.[\w-]+|sha256\.[0-9a-f]{{64}})",
-    re.ASCII,
+SECRETS = (
+    "web_password",
+    "web_token",
+    "web_users",
+    "web_secret",
+    "alerts_smtp_url",
+    "alerts_webhook_url",
+    "alerts_webhook_secret",
+    "alerts_apprise_urls",
+    "alerts_daemon_ping",
 )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("give a text")
-    if not value.isprintable():  # control characters, or bytes that are no UTF-8
-        raise ValueError("give a text of printable characters")
-    return value
-
-
-def _secret(value: object) -> str:
-    text = _text(value)
-    if len(text) < LEAST_SECRET:
-        raise ValueError(f"give at least {LEAST_SECRET} characters")
-    return text
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            raise ValueError("give a whole number")
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError("give a whole number") from None
-        if number < least:
-            raise ValueError(f"give a whole number of at least {least}")
-        if most is not None and number > most:
-            raise ValueError(f"give a whole number of at most {most}")
-        return number
-
-    return read
-
-
-def _flag(value: object) -> bool:
-    words = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-        "": False,
-    }
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or value.lower() not in words:
-        raise ValueError("give true or false")
-    return words[value.lower()]
-
-
-def _one_of(*words: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if value not in words:
-            raise ValueError(f"give {' or '.join(words)}")
-        return str(value)
-
-    return read
-
-
-def _names(value: object) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        raise ValueError("give names, separated by commas")
-    return tuple(_text(part.strip()) for part in parts if part.strip())
-
-
-def _pairs(value: object) -> tuple[tuple[str, str], ...]:
-    pairs = (
-        value.items()
-        if isinstance(value, dict)
-        else [part.partition("=")[::2] for part in _names(value)]
-    )
-    return tuple((_text(str(key).strip()), _text(str(text).strip())) for key, text in pairs)
-
-
-def _users(value: object) -> tuple[tuple[str, str], ...]:
-    pairs = _pairs(value)
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError("a name is given twice")
-    if not all(name and ":" not in name and _USER.fullmatch(kept) for name, kept in pairs):
-        raise ValueError("give name=role:hash, as `sched config credential` prints it")
-    return pairs
-
-
-def _duration(value: object) -> timedelta:
-    if not isinstance(value, str | int | float | timedelta):
-        raise ValueError("give a duration such as 90s, 5m, 2h or 1d")
-    return parse_duration(value)
-
-
-def _positive_duration(value: object) -> timedelta:
-    duration = _duration(value)
-    if duration <= timedelta(0):
-        raise ValueError("give a duration longer than zero")
-    return duration
-
-
-def _durations(value: object) -> tuple[timedelta, ...]:
-    parts = value if isinstance(value, list | tuple) else [value]
-    if isinstance(value, str):
-        parts = _names(value)
-    return tuple(_positive_duration(part) for part in parts)
-
-
-def _lease(value: object) -> timedelta:
-    duration = _duration(value)
-    if duration < timedelta(seconds=1):
-        raise ValueError("a lease is at least 1s: it is renewed every third of it")
-    return duration
+# Tables of the settings file in which settings may stand without their prefix.
+_TABLES = ("alerts",)
 
 
 _LOWEST = -(2**31)
@@ -165,82 +75,120 @@ def _setting(default: Any, read: Callable[[object], Any], words: str) -> Any:
 class Settings:
     """Every setting with its default; durations are timedeltas."""
 
-    database_url: str = _setting("sqlite:///sched.db", _text, "the database")
-    schedules: str = _setting("schedules", _text, "folder of the schedule files")
+    database_url: str = _setting("sqlite:///sched.db", read_text, "the database")
+    schedules: str = _setting("schedules", read_text, "folder of the schedule files")
     imports: tuple[str, ...] = _setting(
-        (), _names, "modules to import, so that their tasks are known"
+        (), read_names, "modules to import, so that their tasks are known"
     )
     release: int | None = _setting(
-        None, _whole(0), "which deployment's schedule files win: the higher"
+        None, read_whole(0), "which deployment's schedule files win: the higher"
     )
     horizon: timedelta = _setting(
-        timedelta(hours=24), _positive_duration, "how far ahead occurrences are written"
+        timedelta(hours=24), read_positive_duration, "how far ahead occurrences are written"
     )
     takeover_after: timedelta = _setting(
-        timedelta(minutes=15), _positive_duration, "silence after which other files win"
+        timedelta(minutes=15), read_positive_duration, "silence after which other files win"
     )
     max_attempts: int = _setting(
-        25, _whole(1, 10_000), "attempts of a job, unless its task says otherwise"
+        25, read_whole(1, 10_000), "attempts of a job, unless its task says otherwise"
     )
     backoff: tuple[timedelta, ...] = _setting(
-        (), _durations, "waits between attempts; default attempts^4 + 5 s"
+        (), read_durations, "waits between attempts; default attempts^4 + 5 s"
     )
-    destroy_failed_jobs: bool = _setting(False, _flag, "delete a job when it fails for good")
+    destroy_failed_jobs: bool = _setting(False, read_flag, "delete a job when it fails for good")
     keep_finished: timedelta = _setting(
-        timedelta(days=7), _duration, "how long ended jobs are kept; 0: not at all"
+        timedelta(days=7), read_duration, "how long ended jobs are kept; 0: not at all"
     )
     keep_finished_count: int = _setting(
-        1_000_000, _whole(0), "how many ended jobs are kept at most"
+        1_000_000, read_whole(0), "how many ended jobs are kept at most"
     )
     keep_occurrences: timedelta = _setting(
-        timedelta(days=90), _positive_duration, "how long the ledger keeps each occurrence"
+        timedelta(days=90), read_positive_duration, "how long the ledger keeps each occurrence"
     )
     lease: timedelta = _setting(
-        timedelta(seconds=30), _lease, "how soon a dead worker's jobs go to others"
+        timedelta(seconds=30), read_lease, "how soon a dead worker's jobs go to others"
     )
     stall_timeout: timedelta = _setting(
-        timedelta(minutes=15), _positive_duration, "an executor without a sign of life is ended"
+        timedelta(minutes=15), read_positive_duration, "an executor without a sign of life is ended"
     )
     shutdown_timeout: timedelta = _setting(
-        timedelta(seconds=30), _duration, "how long running jobs may go on after TERM"
+        timedelta(seconds=30), read_duration, "how long running jobs may go on after TERM"
     )
-    concurrency: int = _setting(8, _whole(1), "jobs at a time in each executor process")
-    processes: int = _setting(1, _whole(1), "executor processes")
-    queues: tuple[str, ...] = _setting((), _names, "take jobs of these queues only")
-    exclude_queues: tuple[str, ...] = _setting((), _names, "take no jobs of these queues")
+    concurrency: int = _setting(8, read_whole(1), "jobs at a time in each executor process")
+    processes: int = _setting(1, read_whole(1), "executor processes")
+    queues: tuple[str, ...] = _setting((), read_names, "take jobs of these queues only")
+    exclude_queues: tuple[str, ...] = _setting((), read_names, "take no jobs of these queues")
     min_priority: int | None = _setting(
-        None, _whole(_LOWEST), "take only jobs of at least this priority"
+        None, read_whole(_LOWEST), "take only jobs of at least this priority"
     )
     max_priority: int | None = _setting(
-        None, _whole(_LOWEST), "take only jobs of at most this priority"
+        None, read_whole(_LOWEST), "take only jobs of at most this priority"
     )
     sleep_delay: timedelta = _setting(
-        timedelta(seconds=1), _positive_duration, "an idle worker looks at least this often"
+        timedelta(seconds=1), read_positive_duration, "an idle worker looks at least this often"
     )
-    read_ahead: int = _setting(500, _whole(1), "jobs that an executor claims at most at a time")
-    quiet: bool = _setting(False, _flag, "print errors only")
-    log_format: str = _setting("text", _one_of("text", "json"), "text, or json: one object a line")
-    name: str | None = _setting(None, _text, "the worker's name; default host:pid")
-    tags: tuple[tuple[str, str], ...] = _setting((), _pairs, "labels of the worker, key=value")
+    read_ahead: int = _setting(500, read_whole(1), "jobs that an executor claims at most at a time")
+    quiet: bool = _setting(False, read_flag, "print errors only")
+    log_format: str = _setting(
+        "text", read_one_of("text", "json"), "text, or json: one object a line"
+    )
+    name: str | None = _setting(None, read_text, "the worker's name; default host:pid")
+    tags: tuple[tuple[str, str], ...] = _setting((), read_pairs, "labels of the worker, key=value")
     alive_file: str | None = _setting(
-        None, _text, "file that a daemon or worker touches every 5 s while it turns"
+        None, read_text, "file that a daemon or worker touches every 5 s while it turns"
     )
-    tz: str = _setting("UTC", _text, "time zone of schedules that name none")
-    host: str = _setting("127.0.0.1", _text, "address that the web page listens at")
-    port: int = _setting(8321, _whole(1, 65_535), "port of the web page")
+    tz: str = _setting("UTC", read_text, "time zone of schedules that name none")
+    host: str = _setting("127.0.0.1", read_text, "address that the web page listens at")
+    port: int = _setting(8321, read_whole(1, 65_535), "port of the web page")
     web_hosts: tuple[str, ...] = _setting(
-        (), _names, "names by which browsers may call the web page, beside its address"
+        (), read_names, "names by which browsers may call the web page, beside its address"
     )
-    web_password: str | None = _setting(None, _secret, "password of the web page; any user name")
-    web_token: str | None = _setting(None, _secret, "token of the API, sent as Bearer")
+    web_password: str | None = _setting(
+        None, read_secret, "password of the web page; any user name"
+    )
+    web_token: str | None = _setting(None, read_secret, "token of the API, sent as Bearer")
     web_open_metrics: bool = _setting(
-        False, _flag, "whoever reaches the address may read /metrics, without password and token"
+        False,
+        read_flag,
+        "whoever reaches the address may read /metrics, without password and token",
     )
     web_users: tuple[tuple[str, str], ...] = _setting(
-        (), _users, "who may come in, and as what: name=role:hash"
+        (), read_users, "who may come in, and as what: name=role:hash"
     )
     web_secret: str | None = _setting(
-        None, _secret, "what several web processes sign forms with; default: each its own"
+        None, read_secret, "what several web processes sign forms with; default: each its own"
+    )
+    alerts_on: tuple[str, ...] = _setting(ALERT_KINDS, read_kinds, "what is told")
+    alerts_wait: timedelta = _setting(
+        timedelta(seconds=30), read_duration, "what happens within this goes into one message"
+    )
+    alerts_repeat: timedelta = _setting(
+        timedelta(hours=1), read_positive_duration, "of one cause at most one message in this time"
+    )
+    alerts_email_to: tuple[str, ...] = _setting(
+        (), read_mail_addresses, "who gets alerts by e-mail"
+    )
+    alerts_email_from: str | None = _setting(
+        None, read_mail_address, "the sender; default sched@ and the machine's name"
+    )
+    alerts_smtp_url: str | None = _setting(
+        None, read_smtp_address, "the mail server; default smtp://localhost"
+    )
+    alerts_webhook_url: str | None = _setting(
+        None, read_web_address, "where alerts are posted to as JSON"
+    )
+    alerts_webhook_secret: str | None = _setting(
+        None, read_secret, "the key that signs what is posted"
+    )
+    alerts_command: tuple[str, ...] = _setting(
+        (), read_words, "a program that gets alerts as JSON on its standard input"
+    )
+    alerts_apprise_urls: tuple[str, ...] = _setting((), read_names, "targets of apprise")
+    alerts_allow: tuple[str, ...] = _setting(
+        (), read_names, "private hosts and networks that webhooks and pings may reach"
+    )
+    alerts_daemon_ping: str | None = _setting(
+        None, read_web_address, "asked for every minute in which a daemon has done its work"
     )
 
 
@@ -325,7 +273,7 @@ def _place(name: str, origin: str) -> str:
 def _read_file(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
     own = folder / "sched.toml"
     if own.is_file():
-        return own, _parse(own)
+        return own, _flat(_parse(own), own)
     shared = folder / "pyproject.toml"
     if shared.is_file():
         tools = _parse(shared).get("tool")
@@ -333,8 +281,19 @@ def _read_file(folder: Path) -> tuple[Path | None, Mapping[str, Any]]:
         if table is not None and not isinstance(table, dict):
             raise ConfigurationError(f"{shared}: tool.sched is no table: write [tool.sched]")
         if table is not None:
-            return shared, table
+            return shared, _flat(table, shared)
     return None, {}
+
+
+def _flat(table: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    """`[alerts] wait` is `alerts_wait`."""
+    flat = dict(table)
+    for name in _TABLES:
+        inner = flat.pop(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigurationError(f"{file}: {name} is no table: write [{name}], or {name}_...")
+        flat |= {f"{name}_{key}": value for key, value in inner.items()}
+    return flat
 
 
 def _parse(file: Path) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
 from cronqueue.signsoflife import SignsOfLife
 from cronqueue.trust import writable_by_group
+from cronsched.alerts.looking import ping_of_daemon
+from cronsched.alerts.sending import watch
 from cronsched.chains import continue_chains
 from cronsched.deploys import Brought, Contact, Decision
 from cronsched.loader import load_in_child
@@ -344,6 +346,8 @@ class Daemon:
         if done.jobs:
             log.info("wrote %d jobs of %d schedules", done.jobs, done.schedules)
         continue_chains(self._database)
+        ping_of_daemon(self._database, self._settings)
+        watch(self._database, self._settings)
         self._pass_at = now + self._until_refill()
 
     def _prune(self, now: float) -> None:

@@ -38,11 +38,22 @@ _OPTIONAL = (
     "pause_after_failures",
     "on_missed",
     "on_missed_queue",
+    "must_start_within",
+    "must_finish_by",
+    "ping",
     "splay",
     "splay_place",
     "splay_places",
 )
-_DURATIONS = ("timeout", "jitter", "catch_up_window", "misfire_after", "start_within", "horizon")
+_DURATIONS = (
+    "timeout",
+    "jitter",
+    "catch_up_window",
+    "misfire_after",
+    "start_within",
+    "horizon",
+    "must_start_within",
+)
 # Where it stands: no part of what it means.
 _PLACE = ("source", "line")
 
@@ -95,6 +106,10 @@ class Definition:
     pause_after_failures: int | None = None
     on_missed: str | None = None
     on_missed_queue: str | None = None
+    must_start_within: timedelta | None = None
+    # So long after its time, or a time of day as text.
+    must_finish_by: timedelta | str | None = None
+    ping: str | None = None
     splay: str | None = None
     # Which place the schedule has among how many of its splay group; see `splaying`.
     splay_place: int | None = None
@@ -146,8 +161,9 @@ class Definition:
 
     @property
     def is_watched(self) -> bool:
-        """Whether something is to be done when it fails or is missed."""
-        return self.pause_after_failures is not None or self.on_missed is not None
+        """Whether something is to be done when it runs, fails, is late or missed."""
+        asks = (self.pause_after_failures, self.on_missed, self.must_start_within)
+        return any(each is not None for each in (*asks, self.must_finish_by, self.ping))
 
     @property
     def almanacs(self) -> tuple[Almanac, ...]:
@@ -263,7 +279,7 @@ def _read(name: str, value: Any) -> Any:
         return trigger_from_spec(value)
     if name == "tags":
         return tuple(sorted(value.items()))
-    if name in _DURATIONS:
+    if name in _DURATIONS or (name == "must_finish_by" and not isinstance(value, str)):
         return timedelta(seconds=value)
     return from_text(value) if name in ("start", "end") else value
 

@@ -19,6 +19,7 @@ from cronqueue.registry import (
     check_queue,
     check_task_name,
 )
+from cronqueue.setting_values import read_web_address
 from cronsched.calendar_options import read_exclude
 from cronsched.calendars import Calendar
 from cronsched.exclusions import OnExcluded
@@ -32,6 +33,7 @@ OnRemove = Literal["cancel", "drain"]
 MAX_TEXT = 10_000
 # One of these, or several of them, is what exclude= takes.
 Excluded = Calendar | date | str
+_CLOCK_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,199}")
 
 
@@ -72,6 +74,9 @@ class ScheduleOptions(TypedDict, total=False):
     on_remove: OnRemove
     pause_after_failures: int
     on_missed: str | Task[Any, Any]
+    must_start_within: Duration
+    must_finish_by: Duration
+    ping: str
 
 
 def read_options(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -198,6 +203,22 @@ def _or_none(read: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     return lambda what, value: None if value is None else read(what, value)
 
 
+def _finish_by(what: str, value: Any) -> timedelta | str:
+    """So long after its time, or a time of day."""
+    if isinstance(value, str) and ":" in value:
+        if not _CLOCK_TIME.fullmatch(value):
+            raise DefinitionError(f'{what} {value!r}: give a time such as "07:30", or a duration')
+        return value
+    return _SOME_TIME(what, value)
+
+
+def _web_address(what: str, value: object) -> str:
+    try:
+        return read_web_address(value)
+    except ValueError as error:
+        raise DefinitionError(f"{what}: {error}") from None
+
+
 _NOT_NEGATIVE = _duration(timedelta(0))
 _SOME_TIME = _duration(timedelta(seconds=1))
 
@@ -233,4 +254,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "on_remove": _one_of(get_args(OnRemove)),
     "pause_after_failures": _count,
     "on_missed": _task,
+    "must_start_within": _SOME_TIME,
+    "must_finish_by": _finish_by,
+    "ping": _web_address,
 }

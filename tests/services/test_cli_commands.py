@@ -189,7 +189,7 @@ def test_config_shows_each_value_with_its_origin_and_no_password(
 ) -> None:
     (sqlite_project.folder / "sched.toml").write_text('lease = "45s"\n')
     monkeypatch.setenv("SCHED_CONCURRENCY", "3")
-    url = "postgresql://me:secret@host/db?sslpassword=hidden"
+    url = "postgresql://me:hunter2@host/db?sslpassword=hidden"
     found = {
         row["name"]: row for row in sqlite_project.data("config", "show", "--database-url", url)
     }
@@ -201,7 +201,7 @@ def test_config_shows_each_value_with_its_origin_and_no_password(
     assert found["database_url"]["origin"] == "flag"
     printed = sqlite_project.run("config", "show", "--database-url", url).stdout
     assert "me:***@host" in printed
-    assert "me:secret" not in printed
+    assert "hunter2" not in printed
     assert "hidden" not in printed
 
 

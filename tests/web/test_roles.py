@@ -12,7 +12,8 @@ from starlette.testclient import TestClient
 
 from cronqueue.database import Database
 from cronqueue.retry import Verdict
-from cronqueue.settings import ROLES, Settings
+from cronqueue.setting_values import ROLES
+from cronqueue.settings import Settings
 from cronsched.credentials import keep_password, keep_token
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest

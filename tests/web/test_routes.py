@@ -15,7 +15,8 @@ from starlette.testclient import TestClient
 import route_table
 from cronqueue import job, operations
 from cronqueue.database import Database
-from cronqueue.settings import ROLES, Settings
+from cronqueue.setting_values import ROLES
+from cronqueue.settings import Settings
 from cronsched import overrides, pausing
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest

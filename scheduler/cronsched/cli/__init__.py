@@ -35,6 +35,7 @@ COMMANDS = {
     ),
     "probe": Lazy("probe", "Whether a daemon or worker turns, without asking the database"),
     "audit": Lazy("audit", "Whether every promised occurrence has its verdict"),
+    "alerts": Lazy("alerts", "What was told of failures, whether it arrived; test a channel"),
     "timeline": Lazy("timeline", "What ran and what will run, a line for each schedule"),
     "forecast": Lazy("forecast", "Whether the workers can carry what comes"),
     "simulate": Lazy("simulate", "What the schedules will do to the workers"),

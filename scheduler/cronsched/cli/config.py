@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import click
 
-from cronqueue.settings import LEAST_SECRET, ROLES
+from cronqueue.setting_values import LEAST_SECRET, ROLES
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.exits import refuse, say
 from cronsched.cli.output import print_json, print_table
@@ -31,7 +31,7 @@ def show(state: State) -> None:
         value = getattr(loaded.settings, each.name)
         if each.name == "database_url":
             value = shown(parse_url(resolve_database_url(loaded)))
-        if each.name in SECRETS and value is not None:
+        if each.name in SECRETS and value:
             value = "***"
         rows.append((each.name, value, loaded.origins[each.name]))
     if state.as_json:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from cronqueue.settings import ROLES
+from cronqueue.setting_values import ROLES
 from cronsched.web.problems import Refused
 
 Role = Literal["viewer", "operator", "admin"]

@@ -1,0 +1,102 @@
+"""What was told lately, and how the messages went, for whoever asks."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import text
+
+from cronqueue.clock import utcnow
+from cronqueue.columns import Instant
+from cronqueue.database import Database
+from cronqueue.errors import ConfigurationError
+from cronqueue.settings import Settings
+from cronsched.alerts.channels import channels_of, send
+from cronsched.alerts.deciding import Standing, body_of
+from cronsched.alerts.outbox import Message
+
+
+@dataclass(frozen=True, slots=True)
+class RecentAlert:
+    """One cause. `state`: "gathering" until it is told first, "told", or "over"."""
+
+    id: int
+    kind: str
+    subject: str
+    message: str
+    state: Literal["gathering", "told", "over"]
+    count: int
+    first_at: datetime
+    last_at: datetime
+    told_at: datetime | None
+    ended_at: datetime | None
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RecentMessage:
+    """One message to one channel: waiting, sent, or failed for good, and what was wrong at the last try."""
+
+    id: int
+    channel: str
+    state: str
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    sent_at: datetime | None
+    error: str | None
+
+
+def recent_alerts(database: Database, limit: int) -> list[RecentAlert]:
+    """The newest first."""
+    with database.snapshot() as connection:
+        rows = connection.execute(_ALERTS, {"limit": limit}).all()
+    return [
+        RecentAlert(**{**row._mapping, "facts": json.loads(row.facts)}, state=_state(row))
+        for row in rows
+    ]
+
+
+def recent_messages(database: Database, limit: int, *, pings: bool = False) -> list[RecentMessage]:
+    """The newest first."""
+    chosen = {"limit": limit, "but": "" if pings else "ping"}
+    with database.snapshot() as connection:
+        return [RecentMessage(**row._mapping) for row in connection.execute(_MESSAGES, chosen)]
+
+
+def send_test(settings: Settings, channel: str) -> None:
+    """Send a message that says that it is none. Raises ConfigurationError, NotSent."""
+    known = channels_of(settings)
+    if channel not in known:
+        there = f"there is {', '.join(known)}" if known else "none is"
+        raise ConfigurationError(
+            f"channel {channel!r} is not configured, {there}: [alerts] in sched.toml, or SCHED_ALERTS_..."
+        )
+    now = utcnow()
+    words = "this is a test: alerts of this installation arrive here"
+    alert = Standing(None, "test", "test", "test", words, {}, 1, 1, now, now)
+    body = json.dumps(body_of([alert], socket.gethostname(), now))
+    send(settings, Message(0, channel, body, 1, now, secrets.token_hex(16)))
+
+
+def _state(row: Any) -> Literal["gathering", "told", "over"]:
+    if row.ended_at is not None:
+        return "over"
+    return "gathering" if row.told_at is None else "told"
+
+
+_ALERTS = text("""
+SELECT id, kind, subject, message, count, first_at, last_at, told_at, ended_at, facts
+FROM sched_alerts ORDER BY id DESC LIMIT :limit
+""").columns(first_at=Instant(), last_at=Instant(), told_at=Instant(), ended_at=Instant())
+_MESSAGES = text("""
+SELECT id, channel, state, attempts, created_at, CASE WHEN state = 'waiting' THEN due_at END AS due_at,
+    sent_at, error
+FROM sched_alert_messages WHERE channel <> :but ORDER BY id DESC LIMIT :limit
+""").columns(created_at=Instant(), due_at=Instant(), sent_at=Instant())
