@@ -16,6 +16,8 @@ log = logging.getLogger("cronqueue")
 
 # Seconds between two signs. A watchdog must allow for several of them.
 PERIOD = 5.0
+# What the file says.
+READY, ALIVE = "ready", "alive"
 
 
 class SignsOfLife:
@@ -28,6 +30,7 @@ class SignsOfLife:
         self._file = None if file is None else Path(file)
         self._address = _address(environ.pop("NOTIFY_SOCKET", ""))
         self._is_ready = False
+        self._word = ""
         self._next_at = float("-inf")
 
     def ready(self, status: str) -> None:
@@ -36,13 +39,19 @@ class SignsOfLife:
             self._is_ready = True
             self._tell("READY=1", f"STATUS={status}")
 
-    def alive(self, now: float) -> None:
-        """It turns, whatever the database does. To be called in each turn; `now` is monotonic seconds."""
-        if now < self._next_at:
+    def alive(self, now: float, *, at_work: bool) -> None:
+        """It turns, whatever the database does. To be called in each turn; `now` is monotonic seconds.
+
+        `at_work` tells whether it does what it is there for: it has started, does not stop, and is in touch
+        with the database. The file says so, and the manager is not told.
+        """
+        word = READY if at_work else ALIVE
+        if now < self._next_at and (word == self._word or self._file is None):
             return
-        self._next_at = now + PERIOD
-        self._tell("WATCHDOG=1")
-        self._touch()
+        if now >= self._next_at:
+            self._next_at = now + PERIOD
+            self._tell("WATCHDOG=1")
+        self._touch(word)
 
     def stopping(self) -> None:
         """It takes nothing new."""
@@ -58,11 +67,18 @@ class SignsOfLife:
         except OSError as error:
             log.debug("the service manager does not listen: %s", error)
 
-    def _touch(self) -> None:
+    def _touch(self, word: str) -> None:
+        """A word that has changed is written beside it first, so that nobody reads half of it."""
         if self._file is None:
             return
         try:
-            self._file.touch()
+            if word == self._word and self._file.exists():
+                self._file.touch()
+            else:
+                new = self._file.with_name(f"{self._file.name}.new")
+                new.write_text(f"{word}\n")
+                new.replace(self._file)
+                self._word = word
         except OSError as error:
             log.warning("no sign of life in %s: %s", self._file, error.strerror)
             self._file = None

@@ -181,8 +181,9 @@ class Supervisor:
             self._listen_at = boottime() + _LISTEN_AGAIN_AFTER
 
     def _give_signs(self, now: float) -> None:
-        self._signs.alive(now)
-        if any(child.is_ready for child in self._children):
+        is_ready = any(child.is_ready for child in self._children)
+        self._signs.alive(now, at_work=is_ready and not (self._outage.pause or self._is_stopping()))
+        if is_ready:
             self._signs.ready(_in_words(self._settings))
 
     def _bury_dead(self) -> None:

@@ -105,7 +105,7 @@ class Daemon:
         signs = SignsOfLife(self._settings.alive_file)
         while not self._is_stopping:
             pause = self._turn_safely()
-            signs.alive(time.monotonic())
+            signs.alive(time.monotonic(), at_work=not self._pause)
             if not self._pause:
                 signs.ready(f"schedules of {self._options.folder}")
             _wait(signals, pause)

@@ -69,6 +69,10 @@ def test_a_probe_tells_a_service_that_turns_from_one_that_does_not(
         "probe", SCHED_ALIVE_FILE=str(file), SCHED_DATABASE_URL="postgresql://127.0.0.1:1/no"
     )
     assert (probe.returncode, probe.stderr) == (0, "")
+    eventually(
+        lambda: sqlite_stage.run("probe", "ready", SCHED_ALIVE_FILE=str(file)).returncode == 0,
+        "it is at work",
+    )
     service.send(signal.SIGSTOP)
     file.touch()
     stopped = file.stat().st_mtime

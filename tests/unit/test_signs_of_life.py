@@ -42,12 +42,26 @@ def test_it_is_alive_every_period_and_no_oftener(manager: socket.socket, tmp_pat
     file = tmp_path / "alive"
     signs = SignsOfLife(str(file), {"NOTIFY_SOCKET": manager.getsockname()})
     for now in (0.0, 1.0, PERIOD - 0.1):
-        signs.alive(now)
+        signs.alive(now, at_work=True)
     assert heard(manager) == ["WATCHDOG=1"]
     file.unlink()
-    signs.alive(PERIOD)
+    signs.alive(PERIOD, at_work=True)
     assert heard(manager) == ["WATCHDOG=1"]
     assert file.exists()
+
+
+def test_the_file_says_at_once_whether_the_service_is_at_work(
+    manager: socket.socket, tmp_path: Path
+) -> None:
+    file = tmp_path / "alive"
+    signs = SignsOfLife(str(file), {"NOTIFY_SOCKET": manager.getsockname()})
+    words = []
+    for at_work in (False, True, True, False):
+        signs.alive(0.0, at_work=at_work)
+        words.append(file.read_text())
+    assert words == ["alive\n", "ready\n", "ready\n", "alive\n"]
+    assert list(tmp_path.glob("alive*")) == [file]
+    assert heard(manager) == ["WATCHDOG=1"], "and the manager is told no oftener"
 
 
 def test_a_socket_may_be_in_no_folder(tmp_path: Path) -> None:
@@ -68,13 +82,13 @@ def test_what_a_job_starts_does_not_speak_in_the_name_of_the_service() -> None:
 def test_who_cannot_be_told_is_not_told(address: str, tmp_path: Path) -> None:
     signs = SignsOfLife(str(tmp_path / "gone" / "alive"), {"NOTIFY_SOCKET": address})
     signs.ready("here")
-    signs.alive(0)
-    signs.alive(PERIOD)
+    signs.alive(0, at_work=True)
+    signs.alive(PERIOD, at_work=True)
     signs.stopping()
 
 
 def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) -> None:
     signs = SignsOfLife(None, {"NOTIFY_SOCKET": manager.getsockname()})
     for turn in range(5_000):
-        signs.alive(turn * PERIOD)
+        signs.alive(turn * PERIOD, at_work=True)
     assert 0 < len(heard(manager)) < 5_000
