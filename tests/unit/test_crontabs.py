@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -135,10 +136,12 @@ def test_a_crontab_of_the_system_has_a_column_for_the_user() -> None:
     ],
 )
 def test_what_cannot_be_carried_over_is_named_with_its_line(line: str, word: str) -> None:
-    ((number, words),) = faults(f"# a remark\n\n{line}\n* * * * * good\n")
-    assert number == 3
+    text = f"# a remark\n\n{line}\n* * * * * good\n{line}\n"
+    (number, words), (last, _) = faults(text)
+    assert (number, last) == (3, 5)
     assert word in words
-    assert "NOT CARRIED OVER, line 3: " in code(f"# a remark\n\n{line}\n* * * * * good\n")
+    left_out = re.findall(r"^# NOT CARRIED OVER, line (\d+): ", code(text), re.MULTILINE)
+    assert left_out == ["3", "5"]
 
 
 def test_mail_is_named_and_its_being_off_is_not() -> None:
@@ -148,8 +151,9 @@ def test_mail_is_named_and_its_being_off_is_not() -> None:
 
 
 def test_remarks_of_people_stay_above_their_lines() -> None:
-    source = code("# nightly: \x07 bell\r\n#\n0 1 * * * /bin/a\r\n# the end\n")
+    source = code("# nightly: \x07 bell\r\n#\n0 1 * * * /bin/a\r\n@daily /bin/b\n# the end\n")
     assert "# nightly: \\x07 bell\n#\n# line 3\n@cron(" in source
+    assert source.count("nightly") == 1
     assert source.endswith("# the end\n")
 
 
