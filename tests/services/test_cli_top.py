@@ -67,6 +67,10 @@ def test_in_a_pipe_it_is_printed_once(project: Project) -> None:
         database, queue="web", state="running", lock_token="t", started_at=now() - 5 * SECOND,
         locked_until=now() + 30 * SECOND, attempts=2, max_attempts=9, task="slow.one",
     )  # fmt: skip
+    younger = add(
+        database, queue="web", state="running", lock_token="u", started_at=now() - 2 * SECOND,
+        locked_until=now() + 30 * SECOND, attempts=1,
+    )  # fmt: skip
     for state in ("succeeded", "failed"):
         add(
             database, queue="mail", state=state, run_at=now() - 9 * SECOND,
@@ -79,7 +83,7 @@ def test_in_a_pipe_it_is_printed_once(project: Project) -> None:
     assert re.search(rf"^ *{runs} +slow\.one +web +2 of 9 +\d+s$", printed, re.MULTILINE), printed
     assert re.search(r"nightly +mail +in (1h|59m \d+s)$", printed, re.MULTILINE), printed
     found = project.data("top")
-    assert [each["id"] for each in found["running"]] == [runs]
+    assert [each["id"] for each in found["running"]] == [runs, younger]
     assert {each["name"]: each["due"] for each in found["queues"]} == {"mail": 1, "web": 0}
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from cronqueue import Snooze, enqueue, enqueue_many, job, tracing
 from cronqueue.testing import SchedQueue
-from job_rows import execute, recorded_statements
+from job_rows import claim_due, execute, recorded_statements
 
 SEND = {
     "messaging.system": "cronqueue",
@@ -99,6 +99,20 @@ def test_a_run_is_a_trace_of_its_own_that_links_to_its_enqueue(
         "cronqueue.attempt": 1,
     }
     assert ran.status.status_code is StatusCode.UNSET
+
+
+def test_what_was_current_before_is_no_part_of_a_run_and_is_so_again(
+    sched_queue: SchedQueue, traces: Traces
+) -> None:
+    act.enqueue()
+    (claimed,) = claim_due(sched_queue.database)
+    with trace.get_tracer("user").start_as_current_span("around") as around:
+        run = tracing.begin_run(claimed)
+        assert run is not None
+        assert trace.get_current_span() is not around
+        run.end(None, detach=True)
+        assert trace.get_current_span() is around
+    assert traces.one("run traced.act").parent is None
 
 
 @pytest.mark.parametrize("task", [act, later], ids=["in a thread", "async"])

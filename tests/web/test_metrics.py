@@ -115,6 +115,20 @@ def test_what_ends_is_counted_from_the_first_scrape_on(database: Database, scrap
         assert found['sched_job_run_seconds_count{queue="mail"}'] == 1
 
 
+def test_an_end_is_counted_once_those_that_began_before_it_have_committed(
+    database: Database, scrape: Scrape
+) -> None:
+    scrape()
+    pass_time(database, 20)
+    scrape()
+    for seconds in (15, 16):  # the second commits later than one that is counted next
+        add(database, state="failed", finished_at=at(seconds))
+        pass_time(database, 3)
+        scrape()
+    pass_time(database, LAG.total_seconds())
+    assert scrape()['sched_jobs_ended_total{queue="default",state="failed"}'] == 2
+
+
 def test_what_ended_while_nobody_asked_for_long_is_left_out(
     database: Database, scrape: Scrape
 ) -> None:
