@@ -214,3 +214,21 @@ def test_over_tls_the_forms_cookie_is_this_hosts_alone(new_client: NewClient) ->
     kept = new_client(authenticate=anybody).get(f"/jobs/{job_id}").headers["set-cookie"]
     assert kept.startswith("sched_form=")
     assert kept.endswith("; Path=/; HttpOnly; SameSite=Strict")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/jobs/1/cancel", "application/x-www-form-urlencoded"),
+        ("/jobs/1/cancel", "multipart/form-data; boundary=b"),
+        (f"{JOBS}/1/cancel", "application/json"),
+    ],
+)
+def test_a_body_that_is_too_large_is_refused_of_a_form_as_of_a_program(
+    new_client: NewClient, path: str, kind: str
+) -> None:
+    parts = (b"a" * 100_000 for _ in range(11))  # of a length that nobody tells before
+    found = new_client(authenticate=anybody).post(
+        path, content=parts, headers={"content-type": kind}
+    )
+    assert (found.status_code, found.json()["code"]) == (413, "too_large")

@@ -28,6 +28,8 @@ from cronsched.web.sign_in import Authenticate
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # What an orchestrator asks, who knows neither our name nor our password.
 PROBES = ("/livez", "/readyz")
+# A job's arguments belong into a row: what is larger belongs elsewhere, and its place into the row.
+LARGEST_BODY = 1_000_000
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 COOKIE = "sched_form"
 # A page that stood open for longer has to be loaded again before its buttons work.
@@ -88,7 +90,7 @@ class Door:
             await problem_response(request, problem)(scope, receive, outgoing)
             return
         try:
-            await self._app(scope, receive, outgoing)
+            await self._app(scope, _Incoming(receive), outgoing)
         except Exception as error:  # what no handler knows: a fault of ours
             if outgoing.has_begun:
                 raise
@@ -162,6 +164,21 @@ def _nonce(request: Request) -> str:
 def _serializer(request: Request) -> URLSafeTimedSerializer:
     access: Access = request.state.access
     return URLSafeTimedSerializer(access.secret, salt="form")
+
+
+class _Incoming:
+    """The way in: whoever reads a body that is too large, of a form or of a program, is stopped."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._bytes = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._bytes += len(message.get("body", b""))
+        if self._bytes > LARGEST_BODY:
+            raise Refused(413, "too_large", f"a body has at most {LARGEST_BODY} bytes")
+        return message
 
 
 class _Outgoing:

@@ -16,9 +16,6 @@ from cronsched.redaction import redacted
 from cronsched.web.problems import Refused
 from cronsched.web.roles import Role, RoleRoute
 
-# A job's arguments belong into a row: what is larger belongs elsewhere, and its place into the row.
-LARGEST_BODY = 1_000_000
-
 Body = dict[str, Any]
 Schema = Mapping[str, Any]
 
@@ -120,11 +117,7 @@ async def _body(request: Request) -> Body:
 
     A page of another site can send a form, but no JSON without asking us first, which we never grant.
     """
-    raw = bytearray()
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > LARGEST_BODY:
-            raise Refused(413, "too_large", f"a body has at most {LARGEST_BODY} bytes")
+    raw = await request.body()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "no_json", "send Content-Type: application/json, without a body too")
