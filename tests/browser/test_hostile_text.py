@@ -47,8 +47,9 @@ _ODD = """async () => {
   for (const each of document.querySelectorAll("*")) {
     for (const name of each.getAttributeNames())
       if (/^(on|hx-on|style$)/.test(name)) odd.push(`${each.tagName} ${name}`);
-    if (each.matches("iframe, object, embed, base, img, video, marquee, template, noscript, style"))
+    if (each.matches("iframe, object, embed, base, video, marquee, template, noscript, style"))
       odd.push(each.tagName);
+    if (each.matches("img") && !new URL(each.src).pathname.startsWith("/badge/")) odd.push("img");
     if (each.matches("script") && !each.src.startsWith(location.origin)) odd.push("script");
   }
   for (const each of document.querySelectorAll("[href], [action], [src]")) {
