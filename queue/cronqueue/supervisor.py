@@ -121,6 +121,11 @@ class Supervisor:
                 self._keep_up(now)
         return self._leave()
 
+    def close(self) -> None:
+        """Let go of what signals are heard by; `run` does so itself."""
+        self._wakeup_reader.close()
+        self._wakeup_writer.close()
+
     # Step 1.
 
     def _catch_signals(self) -> None:
@@ -393,6 +398,7 @@ class Supervisor:
         if self._listener is not None:
             self._listener.close()
         signal.set_wakeup_fd(-1)
+        self.close()
         self._database.dispose()
         return 0 if self._abort_at is None else 128 + self._stopped_by
 

@@ -47,7 +47,7 @@ DELETING = frozenset({"delete", "prune", "exchange, dropping"})
 # Whoever keeps others' jobs safe must not stand behind one of them, nor must whoever looks for work.
 NEVER_WAITING = frozenset(
     {"claim", "claim unknown", "claim, hold unknown", "admit", "renew", "rescue", "return", "expire",
-     "sweep", "prune", "prune ledger", "materialize"}
+     "prune", "prune ledger", "materialize"}
 )  # fmt: skip
 RETRY = Verdict("queued", delay=0.0, error="again", attempt_outcome="failed")
 FAILED = Verdict("failed", error="no", attempt_outcome="failed")

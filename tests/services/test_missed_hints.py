@@ -38,6 +38,7 @@ class Hint:
 @pytest.fixture
 def supervisor(database: Database) -> Any:
     supervisor = Supervisor(InProcess(database)._spec, database)
+    supervisor.close()
     supervisor._probe_at = float("inf")  # long before it would look by itself
     return supervisor
 

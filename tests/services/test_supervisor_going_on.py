@@ -25,6 +25,7 @@ def test_an_executor_that_cannot_be_started_is_tried_again_after_a_pause(
     database: Database, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     supervisor: Any = Supervisor(InProcess(database)._spec, database)
+    supervisor.close()
     answers: list[Any] = [fault, fault, "child", "child"]
 
     def start_child(*arguments: object) -> Any:
@@ -64,6 +65,7 @@ def test_after_an_outage_all_are_back_before_anybody_may_rescue(
 ) -> None:
     settings = timedelta(seconds=lease)
     supervisor: Any = Supervisor(InProcess(database, lease=settings)._spec, database)
+    supervisor.close()
     for second in range(100):
         supervisor._outage.failed(ConnectionError("refused"), float(second))
     assert supervisor._outage.pause <= renewal_period(settings) / 4

@@ -108,11 +108,6 @@ class SimulatedSupervisor(Supervisor):
         self._signals.append(SIGTERM)
         self.bell.ring()
 
-    def close(self) -> None:
-        """What the end of the process would close."""
-        self._wakeup_reader.close()
-        self._wakeup_writer.close()
-
     def _catch_signals(self) -> None: ...
 
     def _listen(self, now: float) -> None:
