@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 
@@ -65,10 +66,20 @@ def sched() -> None:
 def main() -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _terminate)
+    _occupy_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show ends nothing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     sched.main()
+
+
+def _occupy_standard_streams() -> None:
+    """Where one is closed, the next connection would get its number, and all that is printed there."""
+    opened = os.open(os.devnull, os.O_RDWR)
+    while opened < 3:
+        os.set_inheritable(opened, True)
+        opened = os.open(os.devnull, os.O_RDWR)
+    os.close(opened)
 
 
 def _terminate(number: int, frame: object) -> None:
