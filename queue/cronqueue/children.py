@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import select
 import signal
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cronqueue.board import Board
-from cronqueue.clock import boottime
-from cronqueue.executorprocess import run_executor
 from cronqueue.executorspec import ExecutorSpec
-from cronqueue.processes import end_for_good, is_stopped, take_hold
+from cronqueue.processes import end_for_good, is_stopped
 from cronqueue.rescue import Death
 
 log = logging.getLogger("cronqueue.worker")
@@ -139,26 +134,6 @@ class Child:
                 self.is_idle, self.running = is_idle, running
             case ("done", _):
                 self.is_done = True
-
-
-def start_child(context: BaseContext, template: ExecutorSpec) -> Child:
-    """Start an executor with an identity of its own. Raises OSError or EOFError where that fails."""
-    board = Board.create(template.board_entries)
-    board.renewed_at = boottime()
-    board.beat_at = time.monotonic()
-    spec = replace(template, worker_id=secrets.token_hex(16), board_path=str(board.path))
-    ours, theirs = context.Pipe()
-    process = context.Process(target=run_executor, args=(spec, theirs), name="sched-executor")  # type: ignore[attr-defined]
-    try:
-        process.start()
-    except BaseException:
-        ours.close()
-        board.forget_file()
-        board.close()
-        raise
-    finally:
-        theirs.close()
-    return Child(spec, process, ours, board, boottime(), take_hold(process.pid or 0))
 
 
 def _has_room(pipe: Connection) -> bool:

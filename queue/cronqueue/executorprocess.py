@@ -13,13 +13,18 @@ from cronqueue.database import Database
 from cronqueue.executor import Executor
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.logs import log_to
-from cronqueue.processes import end_with_parent, ignore_signals
+from cronqueue.processes import call_process, end_with_parent, ignore_signals
 
 
-def run_executor(spec: ExecutorSpec, pipe: Connection) -> None:
-    """The body of an executor process."""
+def run_executor(pipe: Connection) -> None:
+    """The body of an executor process, which is told through the pipe whose it is."""
     ignore_signals()
     end_with_parent()
+    call_process("sched-executor")
+    try:
+        spec: ExecutorSpec = pipe.recv()
+    except (EOFError, OSError):
+        os._exit(1)  # the supervisor is gone, or wants none
     log_to(spec.log_level, spec.log_jobs, spec.settings.log_format, spec.name)
     board = Board(Path(spec.board_path), spec.board_entries)
     board.forget_file()

@@ -10,9 +10,17 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
+GROUPS = ("cronqueue.admission", "cronqueue.sweep")
+
 
 @cache
 def installed(group: str) -> tuple[Any, ...]:
     """The objects that the installation names for a group, by their names."""
     found = sorted(entry_points(group=group), key=lambda each: each.name)
     return tuple(each.load() for each in found)
+
+
+def load_all() -> None:
+    """Import what is named for any group. Raises what the imports raise."""
+    for group in GROUPS:
+        installed(group)

@@ -12,21 +12,37 @@ from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+# What tells a service to end or to begin anew, from a terminal or a service manager.
+STOPPING_SIGNALS = frozenset(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+)
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 # Seconds. A process that was killed is gone within milliseconds, unless its disk does not answer.
 _LONGEST_DEATH = 1.0
 
 
-def start_context(preload: list[str]) -> BaseContext:
-    """How executors are started: forked from a clean server where there is one, else spawned.
+def start_context() -> BaseContext:
+    """How executors are started once the supervisor is at work: forked from a clean server, else spawned.
 
     Never forked from the supervisor: it has connections, which a fork would share.
     """
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(preload)
+        context.set_forkserver_preload(["cronqueue.forkserver"])
         return context
     return multiprocessing.get_context("spawn")
+
+
+def can_fork() -> bool:
+    """Whether a fork of this process is a clean beginning: no other thread, of Python's or of a library's."""
+    if sys.platform != "linux":
+        return False
+    with suppress(OSError):
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    return False
 
 
 def end_with_parent() -> None:
@@ -40,9 +56,14 @@ def end_with_parent() -> None:
 
 def ignore_signals() -> None:
     """Leave the terminal's and the service manager's signals to the supervisor."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOPPING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def call_process(name: str) -> None:
+    """What `top` and `ps -o comm` show of this process; at most 15 letters."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
 
 
 def ignore_hangup() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cronqueue import schema, wakeup
-from cronqueue.children import Child, start_child
+from cronqueue.children import Child
 from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.durations import format_duration
@@ -30,10 +30,10 @@ from cronqueue.imports import fingerprint
 from cronqueue.lease import renewal_period
 from cronqueue.outage import Outage, first_line
 from cronqueue.patience import SHORT, answers_within
-from cronqueue.processes import start_context
 from cronqueue.search import SLOW, rest_after
 from cronqueue.settings import Settings
 from cronqueue.signsoflife import SignsOfLife
+from cronqueue.starting import Starter
 from cronqueue.upkeep import Upkeep
 
 log = logging.getLogger("cronqueue.worker")
@@ -70,13 +70,15 @@ class _FileWatch:
 class Supervisor:
     """One `sched worker`."""
 
-    def __init__(self, template: ExecutorSpec, database: Database) -> None:
+    def __init__(
+        self, template: ExecutorSpec, database: Database, starter: Starter | None = None
+    ) -> None:
         self._template = template
         self._settings: Settings = template.settings
         self._database = database
         self._upkeep = Upkeep(database, template.settings, template.band)
         self._housekeeper = Housekeeper(Housekeeping(database, template.settings))
-        self._context = start_context(["cronqueue.forkserver"])
+        self._starter = starter or Starter()
         self._children: list[Child] = []
         self._listener: wakeup.Listener | None = None
         self._listen_at = 0.0
@@ -142,8 +144,7 @@ class Supervisor:
             share = whole + (1 if index < rest else 0)
             if share == 0:
                 return
-        child = start_child(self._context, replace(self._template, max_jobs=share))
-        self._children.append(child)
+        self._children.append(self._starter.start(replace(self._template, max_jobs=share)))
 
     # Step 2.
 
@@ -243,7 +244,7 @@ class Supervisor:
                 self._start_child(0)
                 self._missing -= 1
             except (OSError, EOFError) as error:
-                # The server that forks them has just died, or the machine is short of something.
+                # The process that forks them has just died, or the machine is short of something.
                 self._lengthen_restart_pause(now)
                 log.error(
                     "an executor could not be started, next try in %.1f s: %s",

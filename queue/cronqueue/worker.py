@@ -10,6 +10,7 @@ from cronqueue.database import Database, shown
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.registration import default_name
 from cronqueue.settings import Loaded, check_setting_name, load_settings, resolve_database_url
+from cronqueue.starting import Starter
 from cronqueue.supervisor import Supervisor
 
 log = logging.getLogger("cronqueue.worker")
@@ -39,6 +40,8 @@ class Worker:
         self.burst = burst
         self.max_jobs = max_jobs
         self.says_database = True
+        #: Nothing else lives in this process: executors may be forked from it.
+        self.is_alone = False
 
     def run(self) -> int:
         """Work until TERM or INT (or until nothing is due, with `burst`); returns the exit code.
@@ -65,4 +68,10 @@ class Worker:
             log_level=logging.getLogger("cronqueue").getEffectiveLevel(),
             log_jobs=logging.getLogger("cronqueue.jobs").getEffectiveLevel(),
         )
-        return Supervisor(template, database).run()
+        starter = Starter()
+        if self.is_alone:
+            starter.fork(min(settings.processes, self.max_jobs or settings.processes))
+        try:
+            return Supervisor(template, database, starter).run()
+        finally:
+            starter.close()

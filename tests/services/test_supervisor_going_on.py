@@ -11,30 +11,31 @@ from typing import Any
 
 import pytest
 
-from cronqueue import supervisor as module
 from cronqueue.board import Board
 from cronqueue.clock import boottime
 from cronqueue.database import Database
+from cronqueue.executorspec import ExecutorSpec
 from cronqueue.lease import renewal_period
+from cronqueue.starting import Starter
 from cronqueue.supervisor import Supervisor
 from in_process import InProcess
 
 
 @pytest.mark.parametrize("fault", [ConnectionRefusedError(), EOFError(), OSError("no space left")])
 def test_an_executor_that_cannot_be_started_is_tried_again_after_a_pause(
-    database: Database, monkeypatch: pytest.MonkeyPatch, fault: Exception
+    database: Database, fault: Exception
 ) -> None:
-    supervisor: Any = Supervisor(InProcess(database)._spec, database)
-    supervisor.close()
     answers: list[Any] = [fault, fault, "child", "child"]
 
-    def start_child(*arguments: object) -> Any:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    class Failing(Starter):
+        def start(self, template: ExecutorSpec) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
-    monkeypatch.setattr(module, "start_child", start_child)
+    supervisor: Any = Supervisor(InProcess(database)._spec, database, Failing())
+    supervisor.close()
     now, supervisor._missing = boottime(), 2
     supervisor._replace_missing(now)
     supervisor._replace_missing(now + 0.1)

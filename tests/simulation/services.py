@@ -171,7 +171,7 @@ def start_worker(site: Site, machine: Machine, name: str) -> tuple[Process, Call
 
 
 def start_executor(boss: SimulatedSupervisor, template: ExecutorSpec) -> Child:
-    """What `children.start_child` does, with a process of this world."""
+    """What `starting.Starter` does, with a process of this world."""
     board = Board.create(template.board_entries)
     board.forget_file()
     board.renewed_at = boottime()

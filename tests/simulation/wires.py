@@ -257,8 +257,8 @@ def substitutes(world: World) -> Iterator[None]:
             "os": VirtualOs(),
             "find_task": find_task_here,
         },
-        "cronqueue.children": {"time": time, "secrets": secret, "_has_room": lambda pipe: True},
-        "cronqueue.supervisor": {"time": time, "start_context": lambda modules: None},
+        "cronqueue.children": {"_has_room": lambda pipe: True},
+        "cronqueue.supervisor": {"time": time},
         "cronqueue.housekeeping": {"random": seeded},
         "cronqueue.configuration": {"get_database": lambda: me().process.database},
         "cronsched.daemon": {

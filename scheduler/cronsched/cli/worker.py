@@ -65,6 +65,7 @@ def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flag
     worker = Worker(burst=burst, max_jobs=max_jobs, loaded=loaded)
     # `sched up` has said it.
     worker.says_database = not of_up
+    worker.is_alone = True
     code = worker.run()
     if state.as_json:
         print_json({"exit_code": code})
