@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection
+
 from cronqueue.clock import SystemClock, boottime
-from cronqueue.database import Database
+from cronqueue.database import Database, read_now
 from cronqueue.errors import ClockLeapt
 
 # A step ahead of our own clock that is no step: a busy database, a clock that is being brought right.
@@ -37,6 +39,11 @@ class ClockWatch:
         """Ask the database for its time. Raises ClockLeapt as long as that is not believed."""
         asked_at = boottime()
         self.check(database, database.server_now(), asked_at)
+
+    def look_in(self, database: Database, connection: Connection) -> None:
+        """The same in a transaction of the caller's."""
+        asked_at = boottime()
+        self.check(database, read_now(database, connection), asked_at)
 
     def check(self, database: Database, now: datetime, asked_at: float) -> None:
         """The same for a `now` that was read just now."""

@@ -19,6 +19,7 @@ from cronqueue.admission import find_waiting, is_due
 from cronqueue.claim import Band, Claimant, Claimed, Lane, claim, claim_unknown, find_lanes
 from cronqueue.database import Database, is_outage
 from cronqueue.finish import Finished, Retention, finish, hold_unknown, release
+from cronqueue.probing import where_jobs_wait
 from cronqueue.retry import Verdict
 from cronqueue.search import Found
 from cronqueue.tracebacks import describe_exception
@@ -108,11 +109,13 @@ def _take(database: Database, connection: Connection, order: Order | None) -> Re
     if order is None:
         return Reply()
     began = time.monotonic()
-    lanes = order.lanes
+    waiting, lanes = None, order.lanes
     if lanes is None:
-        if order.looks_at_gate and is_due(database, connection, order.known_tasks):
+        waiting = where_jobs_wait(connection)
+        looks_at_gate = order.looks_at_gate and waiting.at_gate
+        if looks_at_gate and is_due(database, connection, order.known_tasks):
             return Reply(gate_due=True)
-        lanes = find_lanes(database, connection, order.band)
+        lanes = find_lanes(database, connection, order.band) if waiting.queued else ()
     jobs = claim(
         database,
         connection,
@@ -122,7 +125,7 @@ def _take(database: Database, connection: Connection, order: Order | None) -> Re
         order.lock_token,
         alone=order.alone,
     )
-    if order.lanes is None and len(jobs) < order.room:
+    if waiting is not None and waiting.unknown and len(jobs) < order.room:
         room = order.room - len(jobs)
         jobs += claim_unknown(
             database,

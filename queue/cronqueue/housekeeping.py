@@ -54,7 +54,6 @@ class Housekeeping:
         """
         if now >= self._sweep_at:
             self._sweep_at = now + FAILURE_PAUSE
-            self._clock_watch.look(self._database)
             self._sweep(now)
         if now >= self._prune_at:
             self._prune_at = now + FAILURE_PAUSE
@@ -62,7 +61,7 @@ class Housekeeping:
             self._prune(now)
 
     def _sweep(self, now: float) -> None:
-        is_full = expire(self._database) >= BATCH
+        is_full = expire(self._database, self._clock_watch) >= BATCH
         for sweep in installed("cronqueue.sweep"):
             sweep(self._database)
         self._sweep_at = now + (BATCH_PAUSE if is_full else SWEEP_PERIOD)

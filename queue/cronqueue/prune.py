@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronqueue.states import TERMINAL
@@ -62,16 +63,22 @@ def prune_until(database: Database, edge: datetime) -> int:
     return database.write(batch)
 
 
-def expire(database: Database) -> int:
-    """End waiting jobs that are not worth starting any more; returns how many."""
+def expire(database: Database, watch: ClockWatch | None = None) -> int:
+    """End waiting jobs that are not worth starting any more; returns how many.
+
+    Raises ClockLeapt for the `watch`.
+    """
 
     def batch(connection: Connection) -> int:
+        if watch is not None:
+            watch.look_in(database, connection)
         statement = text(
             _sql(database, _EXPIRE if not database.is_postgresql else _EXPIRE_POSTGRESQL)
         )
         rows = connection.execute(statement, {"limit": BATCH} | database.now_parameter()).all()
-        missed = {"ids": database.listed(row.id for row in rows if row.state == "skipped")}
-        connection.execute(text(_sql(database, _JUDGE_MISSED)), missed | database.now_parameter())
+        if missed := [row.id for row in rows if row.state == "skipped"]:
+            chosen = {"ids": database.listed(missed)} | database.now_parameter()
+            connection.execute(text(_sql(database, _JUDGE_MISSED)), chosen)
         return len(rows)
 
     return database.write(batch)

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, text
 
 from cronqueue import configuration
+from cronqueue.clockwatch import ClockWatch
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
 from cronqueue.finish import Finished, Retention, finish, release
@@ -47,10 +48,12 @@ class Death:
     culprit: int | None = None
 
 
-def rescue(database: Database) -> Rescued:
-    """Take back the jobs whose leases have run out."""
+def rescue(database: Database, watch: ClockWatch | None = None) -> Rescued:
+    """Take back the jobs whose leases have run out. Raises ClockLeapt for the `watch`."""
 
     def work(connection: Connection) -> Rescued:
+        if watch is not None:
+            watch.look_in(database, connection)
         rows = _select(database, connection, "locked_until < {now}", {})
         finished = [
             _lost(row, "its worker was not heard of for a whole lease", alone=False) for row in rows

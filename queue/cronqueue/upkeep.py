@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cronqueue import wakeup
-from cronqueue.admission import seconds_until_due
 from cronqueue.children import Child
-from cronqueue.claim import Band, probe
+from cronqueue.claim import Band
 from cronqueue.clock import boottime
 from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database
 from cronqueue.errors import ClockLeapt
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
+from cronqueue.probing import seconds_until_work
 from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.search import rest_after
@@ -29,6 +29,8 @@ log = logging.getLogger("cronqueue.worker")
 
 HEARTBEAT_PERIOD = 5.0
 LOOK_PERIOD = 1.0
+# With nothing to look after, so long without a word: somewhat less than what counts as out of touch.
+LONGEST_SILENCE = 1.5
 # Between looks for lost leases, when none is known to run out sooner.
 LONGEST_RESCUE_PAUSE = 5.0
 SHORTEST_RESCUE_PAUSE = 0.2
@@ -91,11 +93,9 @@ class Upkeep:
     def probe(self, children: Sequence[Child]) -> float | None:
         """Seconds until the next job is due for us; None if none waits."""
         tasks = tuple(sorted({task for child in children for task in child.tasks}))
-        with self._database.snapshot() as connection:
-            due_in = probe(self._database, connection, self._band, tasks)
-            gate_in = seconds_until_due(self._database, connection, tasks)
+        due_in = seconds_until_work(self._database, self._band, tasks)
         self._contact.touched(boottime())
-        return min((each for each in (due_in, gate_in) if each is not None), default=None)
+        return due_in
 
     def lost_contact(self) -> None:
         """The database failed us."""
@@ -130,8 +130,8 @@ class Upkeep:
             if tokens:
                 cancelled = look(self._database, tokens).cancelled
                 self._tell_cancelled(cancelled, children)
-            elif silence < LOOK_PERIOD:  # the look for what is due next has kept us in touch
-                self._look_at = now + LOOK_PERIOD - silence
+            elif silence < LONGEST_SILENCE:  # the look for what is due next has kept us in touch
+                self._look_at = now + LONGEST_SILENCE - silence
                 return
             else:
                 self._database.server_now()
@@ -187,14 +187,13 @@ class Upkeep:
         if self._contact.unbroken_for(now) < renewal_period(self._settings.lease):
             self._rescue_at = now + SHORTEST_RESCUE_PAUSE
             return
+        began = boottime()
         try:
-            self._clock_watch.look(self._database)
+            rescued = rescue(self._database, self._clock_watch)
         except ClockLeapt as error:
             log.warning("nothing is rescued: %s", error)
             self._rescue_at = now + LONGEST_RESCUE_PAUSE
             return
-        began = boottime()
-        rescued = rescue(self._database)
         if rescued.ids:
             log.warning(
                 "rescued %d jobs of workers that were not heard of: %s",

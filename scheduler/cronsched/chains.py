@@ -32,6 +32,8 @@ BATCH = 500
 # The planner finds nothing to write ahead for such a schedule and puts its next look off by decades, so
 # that an index has them all beside few others.
 FAR = timedelta(days=366)
+# What is said of the trigger in a definition narrows it down; parsing decides.
+MARKED = '%"kind":"after"%'
 
 
 def continue_chains(database: Database) -> int:
@@ -47,7 +49,6 @@ def continue_chains(database: Database) -> int:
     return done
 
 
-# What is said of the trigger in a definition narrows it down; parsing decides.
 _STILL = """
 SELECT s.name FROM sched_schedules s
 WHERE s.state = 'active' AND s.refill_at > :far AND s.definition LIKE :marked AND {still}
@@ -72,13 +73,12 @@ SELECT s.name, s.definition, s.revision, s.valid_from, s.paused_at, s.paused_unt
         WHERE {_CAME} ORDER BY o.planned_for DESC LIMIT 1) AS ended_at
 FROM sched_schedules s WHERE s.name IN ({{names}}) AND s.state = 'active' AND {_UNFINISHED} ORDER BY s.name
 """
-_MARKED = '%"kind":"after"%'
 
 
 def _find_still(database: Database, connection: Connection) -> list[str]:
     far = database.moment(read_now(database, connection) + FAR)
     statement = text(_STILL.format(still=_UNFINISHED))
-    return sorted(connection.execute(statement, {"far": far, "marked": _MARKED}).scalars())
+    return sorted(connection.execute(statement, {"far": far, "marked": MARKED}).scalars())
 
 
 def _continue(database: Database, names: list[str], connection: Connection) -> int:

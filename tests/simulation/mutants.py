@@ -149,7 +149,7 @@ MUTANTS = (
         "cronqueue.finish:_HOLD_UNKNOWN", "attempts = attempts - 1", "attempts = attempts"),
     _mutant("nobody claims what was held as unknown", "operators",
         "cronqueue.exchange:_take",
-        "if order.lanes is None and len(jobs) < order.room:", "if False:"),
+        "if waiting is not None and waiting.unknown and len(jobs) < order.room:", "if False:"),
     # Leases.
     _mutant("leases are not renewed", "leases",
         "cronqueue.lease:_RENEW_SQLITE", "locked_until < :edge", "locked_until < '1970'"),
@@ -173,6 +173,8 @@ MUTANTS = (
     _mutant("the rescue finds first and writes later, not fenced", "leases/13",
         "cronqueue.rescue:rescue",
         "def work(connection: Connection) -> Rescued:\n"
+        "        if watch is not None:\n"
+        "            watch.look_in(database, connection)\n"
         "        rows = _select(database, connection, \"locked_until < {now}\", {})",
         "with database.snapshot() as early:\n"
         "        rows = _select(database, early, \"locked_until < {now}\", {})\n\n"

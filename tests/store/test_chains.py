@@ -15,7 +15,6 @@ import pytest
 from cronqueue import operations
 from cronqueue.admission import admit
 from cronqueue.database import Database
-from cronqueue.plugins import installed
 from cronqueue.retry import Verdict
 from cronqueue.settings import Settings
 from cronsched import chains, ledger
@@ -145,10 +144,6 @@ def test_however_a_run_ends_the_next_one_follows(database: Database, end: str) -
     planned = all_jobs(database)[-1].planned_for
     assert planned is not None
     assert ended + timedelta(minutes=5) <= planned < ended + timedelta(minutes=5) + SECOND
-
-
-def test_every_worker_sweeps() -> None:
-    assert continue_chains in installed("cronqueue.sweep")
 
 
 def test_a_run_by_hand_is_no_part_of_the_chain(database: Database) -> None:

@@ -32,7 +32,7 @@ def test_what_came_too_late_ends_in_batches_soon_after_one_another(
 def test_a_duty_that_failed_is_due_again_after_a_pause(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(database: Database) -> int:
+    def fail(*_: object) -> int:
         raise RuntimeError("no")
 
     keeping, now = Housekeeping(database, Settings()), boottime()

@@ -27,6 +27,7 @@ from cronqueue.exchange import Order, Request, exchange
 from cronqueue.finish import Retention, finish, hold_unknown, release
 from cronqueue.lease import look, renew
 from cronqueue.models import Job
+from cronqueue.probing import where_jobs_wait
 from cronqueue.prune import expire, prune_until
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.retry import Verdict
@@ -155,6 +156,10 @@ def test_looking_which_priorities_wait_jumps_over_the_jobs(crowds: Crowds, band:
             database, lambda connection: find_lanes(database, connection, band)
         ),
     )
+
+
+def test_a_look_where_jobs_wait_reads_the_first_of_each_kind(crowds: Crowds) -> None:
+    assert_same_work(crowds, lambda database: in_transaction(database, where_jobs_wait))
 
 
 @every_band

@@ -9,7 +9,7 @@ from cronqueue.claim import Band
 from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.settings import Settings
-from cronqueue.upkeep import LOOK_PERIOD, Upkeep
+from cronqueue.upkeep import LONGEST_SILENCE, LOOK_PERIOD, Upkeep
 from job_rows import recorded_statements
 
 
@@ -25,6 +25,6 @@ def test_a_supervisor_that_has_just_looked_for_work_does_not_ask_whether_the_dat
         upkeep._renew(now + LOOK_PERIOD, [])
     assert asked == []
     with recorded_statements(database) as asked:
-        upkeep._renew(now + 2 * LOOK_PERIOD, [])
+        upkeep._renew(now + LOOK_PERIOD + LONGEST_SILENCE, [])
     assert bool(asked) is database.is_postgresql  # SQLite's clock is the machine's
-    assert upkeep._contact.silent_for(now + 2 * LOOK_PERIOD) == 0
+    assert upkeep._contact.silent_for(now + LOOK_PERIOD + LONGEST_SILENCE) == 0

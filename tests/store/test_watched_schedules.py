@@ -14,7 +14,6 @@ import pytest
 from cronqueue.admission import admit
 from cronqueue.database import Database
 from cronqueue.errors import DefinitionError
-from cronqueue.plugins import installed
 from cronqueue.prune import expire
 from cronqueue.registry import job
 from cronqueue.settings import Settings
@@ -203,10 +202,6 @@ def test_the_options_are_checked_and_a_task_brings_its_queue() -> None:
     for option in ({"pause_after_failures": 0}, {"on_missed": 7}, {"on_missed": "no task"}):
         with pytest.raises(DefinitionError):
             schedule(tick, daily(at="09:00"), name="odd", **option)
-
-
-def test_every_worker_looks_after_them() -> None:
-    assert {pause_failing, tell_missed} < set(installed("cronqueue.sweep"))
 
 
 def test_a_schedule_without_these_options_is_stored_as_before() -> None:

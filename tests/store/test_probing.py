@@ -1,0 +1,48 @@
+"""When a worker that has nothing to do looks again, and what it costs where nothing waits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from cronqueue.claim import Band
+from cronqueue.database import Database
+from cronqueue.probing import seconds_until_work
+from job_rows import add, add_occurrence, at, now, recorded_statements
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        {"run_at": at(-1)},
+        {"gated": True, "guard": "g", "run_at": at(-1)},
+        {"state": "held", "held_reason": "unknown_task", "task": "known", "run_at": at(-1)},
+        {"state": "held", "held_reason": "overlap", "guard": "g", "run_at": at(-1)},
+    ],
+)
+def test_what_can_begin_is_found_wherever_it_waits(
+    database: Database, waiting: dict[str, Any]
+) -> None:
+    assert seconds_until_work(database, Band(), ("known",)) is None
+    add_occurrence(database, **waiting)
+    assert seconds_until_work(database, Band(), ("known",)) == 0
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_the_next_one_is_waited_for(database: Database, gated: bool) -> None:
+    add(database, run_at=now() + HOUR, gated=gated, guard="g" if gated else None)
+    found = seconds_until_work(database, Band(), ())
+    assert found is not None
+    assert HOUR.total_seconds() / 2 < found <= HOUR.total_seconds()
+
+
+def test_one_statement_tells_that_nothing_waits(database: Database) -> None:
+    add(database, state="succeeded")
+    add(database, state="held", held_reason="paused")
+    with recorded_statements(database) as asked:
+        assert seconds_until_work(database, Band(), ("t",)) is None
+    assert len([sql for sql, _ in asked if "SELECT" in sql]) == 1
