@@ -19,7 +19,8 @@ SWEEP_PERIOD = 1.0
 # A claim that takes this many seconds, and so many for each of its jobs, has passed dead entries. If it was
 # merely slow, a floor does little harm.
 SLOW, SLOW_PER_JOB = 0.010, 0.000_010
-# Walks over dead entries take one part in this many of the time.
+# Walks over dead entries take one part in so many of the time. Those that were hardly slow may take more of
+# it: a busy machine makes such ones of quick claims, and new jobs wait meanwhile.
 REST = 20
 # Who rested for longer was not slow: its process was stopped, or its machine asleep, in the middle of it.
 LONGEST_REST = 60.0
@@ -53,13 +54,15 @@ class Search:
     """What is known for the next claim.
 
     It is worth a try from `claim_at` on: NEVER when a sweep has found all lanes empty, until somebody
-    wakes us. It is to be a sweep from `sweep_at` on, and may be one from `rested_at` on.
+    wakes us. It is to be a sweep from `sweep_at` on, and may be one from `rested_at` on. `slow_sweeps`: how
+    many were slow in a row; one alone may have been kept waiting by something else.
     """
 
     claim_at: float = NOW
     sweep_at: float = NOW
     rested_at: float = NOW
     is_slow: bool = False
+    slow_sweeps: int = 0
     lanes: tuple[Lane, ...] | None = None
 
     def lanes_at(self, now: float) -> tuple[Lane, ...] | None:
@@ -67,8 +70,14 @@ class Search:
         return None if now >= self.sweep_at else self.lanes
 
     def woken(self) -> Search:
-        """New jobs may be there. They lie above the floors, and without floors a sweep costs nothing."""
-        return replace(self, claim_at=NOW) if self.is_slow else Search()
+        """New jobs may be there. They lie above the floors, and without floors a sweep costs nothing.
+
+        After a single slow sweep, too: whoever was held up once by a busy machine would let new jobs wait
+        for twenty times as long where none had waited before, since no lane is known then.
+        """
+        if self.is_slow and self.slow_sweeps > 1:
+            return replace(self, claim_at=NOW)
+        return Search(slow_sweeps=self.slow_sweeps)
 
     def returned(self) -> Search:
         """We gave jobs back, to places below the floors."""
@@ -78,7 +87,9 @@ class Search:
         """What a claim teaches. Only a sweep can tell that nothing is due, and that floors are needless."""
         is_slow = found.is_slow if found.swept or not self.is_slow else True
         sweep_at, rested_at = self.sweep_at, self.rested_at
+        slow_sweeps = self.slow_sweeps
         if found.swept or (is_slow and not self.is_slow):
+            slow_sweeps = slow_sweeps + 1 if is_slow else 0
             ended = found.began + found.seconds
             rested_at = ended + rest_after(found.seconds)
             sweep_at = max(rested_at, ended + SWEEP_PERIOD)
@@ -91,7 +102,7 @@ class Search:
             else:
                 return Search()
         lanes = self._raised(found) if is_slow else found.lanes
-        return Search(claim_at, sweep_at, rested_at, is_slow, lanes)
+        return Search(claim_at, sweep_at, rested_at, is_slow, slow_sweeps, lanes)
 
     def _raised(self, found: Found) -> tuple[Lane, ...]:
         """The lanes, each with the place of the last job that was taken there as its floor."""
@@ -103,4 +114,4 @@ class Search:
 
 def rest_after(seconds: float) -> float:
     """How long dead entries are to be left alone after a walk over them that took so long."""
-    return min(REST * seconds, LONGEST_REST)
+    return min(seconds * min(seconds / SLOW, REST), LONGEST_REST)

@@ -91,7 +91,7 @@ class Supervisor:
         self._outage = Outage(log, min(_FIRST_PAUSE, soon), min(_LONGEST_PAUSE, soon))
         self._upkeep_at = 0.0
         self._probe_at = 0.0
-        self._rest = 0.0
+        self._rest, self._was_slow = 0.0, False
         self._has_hint = False
         self._due_at: float | None = None
         self._missing = 0
@@ -316,7 +316,9 @@ class Supervisor:
             due_in = self._upkeep.probe(self._children)
             answered = boottime()
             took = answered - asked
-            self._rest = rest_after(took) if took > SLOW else 0.0
+            # Slow once, it may have been kept waiting by something else.
+            self._rest = rest_after(took) if took > SLOW and self._was_slow else 0.0
+            self._was_slow = took > SLOW
             self._probe_at = answered + max(self._settings.sleep_delay.total_seconds(), self._rest)
             if due_in == 0:
                 self._due_at = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from cronqueue.claim import BOTTOM, Claimed, Floor, Lane
 from cronqueue.search import (
     LONGEST_REST,
@@ -124,6 +126,13 @@ def test_a_sweep_comes_after_a_second_or_twenty_times_its_cost() -> None:
     assert search.lanes_at(100.5 + REST * 0.5) is None
 
 
+def test_the_rest_grows_with_what_a_sweep_cost_to_twenty_times_as_long() -> None:
+    assert rest_after(SLOW) == SLOW
+    assert rest_after(SLOW * 5) == pytest.approx(SLOW * 25)
+    assert rest_after(SLOW * REST) == SLOW * REST * REST
+    assert rest_after(SLOW * 2 * REST) == SLOW * 2 * REST * REST
+
+
 def test_who_was_stopped_for_hours_in_the_middle_of_a_claim_does_not_rest_for_days() -> None:
     hours = 3600.0 * 5
     search = slowed(job(1), seconds=hours)
@@ -140,15 +149,27 @@ def test_the_first_slow_claim_counts_as_a_sweep_though_its_lanes_were_known() ->
 
 def test_when_nothing_is_left_above_the_floors_the_sweep_comes_as_soon_as_it_may() -> None:
     search = slowed(job(1), seconds=0.02).after(found(short=True, began=100.1))
-    assert search.claim_at == 100.02 + REST * 0.02
+    assert search.claim_at == 100.02 + rest_after(0.02)
     assert search.lanes_at(search.claim_at) is None
 
 
 def test_who_is_woken_claims_at_once_and_from_the_floors_if_there_are_any() -> None:
-    resting = slowed(job(1)).after(found(short=True, began=100.1))
+    again = found(job(1), swept=True, seconds=LONG)
+    resting = slowed(job(1)).after(again).after(found(short=True, began=100.1))
     assert resting.woken().claim_at == NOW
     assert floors(resting.woken())[0] == floor(1)
     assert Search().after(found(swept=True, short=True)).woken() == Search()
+
+
+def test_who_was_slow_once_and_is_woken_sweeps_at_once_and_rests_if_that_is_slow_again() -> None:
+    nothing = found(lanes=(), swept=True, short=True, seconds=LONG)
+    once = Search().after(nothing)
+    assert once.claim_at == NEVER
+    assert once.woken().lanes_at(100.1) is None
+    twice = once.woken().after(nothing)
+    assert twice.woken().lanes_at(100.0 + LONG + 0.1) == ()
+    quick = once.woken().after(found(lanes=(), swept=True, short=True))
+    assert quick.woken().after(nothing).woken().lanes_at(100.1) is None
 
 
 def test_after_a_return_of_jobs_the_next_claim_is_a_sweep() -> None:
