@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cronqueue.claim import Band
 from cronqueue.settings import Settings
@@ -31,3 +31,32 @@ class ExecutorSpec:
         return Band(
             settings.queues, settings.exclude_queues, settings.min_priority, settings.max_priority
         )
+
+
+def specs_of(template: ExecutorSpec) -> list[ExecutorSpec]:
+    """The executors of a worker: those of its pools, and the general ones where it has any.
+
+    They share its `max_jobs`; one whose share is nothing is left out.
+    """
+    settings = template.settings
+    general = settings.processes if settings.has_general_executors else 0
+    rest = tuple(each for each in settings.queues if each not in dict(settings.pools))
+    chosen = [replace(settings, queues=rest, pools=()) for _ in range(general)]
+    chosen += [
+        replace(settings, queues=(queue,), exclude_queues=(), concurrency=places, pools=())
+        for queue, places in settings.pools
+    ]
+    shares: list[int | None] = [None] * len(chosen)
+    if template.max_jobs is not None:
+        whole, over = divmod(template.max_jobs, len(chosen))
+        shares = [whole + (number < over) for number in range(len(chosen))]
+    return [
+        replace(template, settings=each, max_jobs=share, board_entries=board_entries_of(each))
+        for each, share in zip(chosen, shares, strict=True)
+        if share != 0
+    ]
+
+
+def board_entries_of(settings: Settings) -> int:
+    """Room for what runs, the buffer behind it, and what ended while both were claimed."""
+    return settings.concurrency + 3 * settings.read_ahead

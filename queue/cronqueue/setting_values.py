@@ -98,6 +98,18 @@ def read_pairs(value: object) -> tuple[tuple[str, str], ...]:
     return tuple((read_text(str(key).strip()), read_text(str(text).strip())) for key, text in pairs)
 
 
+def read_pools(value: object) -> tuple[tuple[str, int], ...]:
+    """ "mail:3,web:1", or a table of queues with their places."""
+    if isinstance(value, dict):
+        value = [f"{queue}:{places}" for queue, places in value.items()]
+    pairs = [part.rpartition(":")[::2] for part in read_names(value)]
+    if not all(queue and places.isascii() and places.isdigit() for queue, places in pairs):
+        raise ValueError("give queues with their places, such as mail:3,web:1")
+    if len({queue for queue, _ in pairs}) < len(pairs):
+        raise ValueError("a queue is given twice")
+    return tuple((queue, read_whole(1)(int(places))) for queue, places in pairs)
+
+
 def read_users(value: object) -> tuple[tuple[str, str], ...]:
     pairs = read_pairs(value)
     names = [name for name, _ in pairs]

@@ -27,6 +27,7 @@ from cronqueue.setting_values import (
     read_names,
     read_one_of,
     read_pairs,
+    read_pools,
     read_positive_duration,
     read_secret,
     read_smtp_address,
@@ -118,6 +119,9 @@ class Settings:
     processes: int = _setting(1, read_whole(1), "executor processes")
     queues: tuple[str, ...] = _setting((), read_names, "take jobs of these queues only")
     exclude_queues: tuple[str, ...] = _setting((), read_names, "take no jobs of these queues")
+    pools: tuple[tuple[str, int], ...] = _setting(
+        (), read_pools, "queues with places of their own, mail:3: an executor process for each"
+    )
     min_priority: int | None = _setting(
         None, read_whole(_LOWEST), "take only jobs of at least this priority"
     )
@@ -190,6 +194,17 @@ class Settings:
     alerts_daemon_ping: str | None = _setting(
         None, read_web_address, "asked for every minute in which a daemon has done its work"
     )
+
+    @property
+    def has_general_executors(self) -> bool:
+        """Whether a worker takes other queues than those of its pools."""
+        return not self.pools or bool(set(self.queues) - {queue for queue, _ in self.pools})
+
+    @property
+    def places(self) -> int:
+        """How many jobs a worker with these settings runs at a time."""
+        general = self.processes * self.concurrency if self.has_general_executors else 0
+        return general + sum(places for _, places in self.pools)
 
 
 @dataclass(frozen=True, slots=True)

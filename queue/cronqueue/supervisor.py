@@ -14,17 +14,18 @@ import logging
 import signal
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from cronqueue import schema, wakeup
 from cronqueue.children import Child
+from cronqueue.claim import Band
 from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.durations import format_duration
-from cronqueue.executorspec import ExecutorSpec
+from cronqueue.executorspec import ExecutorSpec, specs_of
 from cronqueue.housekeeping import Housekeeper, Housekeeping
 from cronqueue.imports import fingerprint
 from cronqueue.lease import renewal_period
@@ -94,7 +95,7 @@ class Supervisor:
         self._rest, self._was_slow = 0.0, False
         self._has_hint = False
         self._due_at: float | None = None
-        self._missing = 0
+        self._missing: list[ExecutorSpec] = []
         self._restart_at = 0.0
         self._restart_pause = 0.0
         self._files = _FileWatch()
@@ -105,8 +106,8 @@ class Supervisor:
         """Work until told to stop; returns the exit code."""
         schema.require(self._database)
         self._catch_signals()
-        for index in range(self._settings.processes):
-            self._start_child(index)
+        for spec in specs_of(self._template):
+            self._start_child(spec)
         self._housekeeper.start()
         log.info("worker %s: %s", self._template.name, _in_words(self._settings))
         while not self._is_finished():
@@ -137,14 +138,8 @@ class Supervisor:
         for name in ("SIGTERM", "SIGINT", "SIGHUP"):
             signal.signal(getattr(signal, name), lambda number, frame: self._signals.append(number))
 
-    def _start_child(self, index: int) -> None:
-        share = None
-        if self._template.max_jobs is not None:
-            whole, rest = divmod(self._template.max_jobs, self._settings.processes)
-            share = whole + (1 if index < rest else 0)
-            if share == 0:
-                return
-        self._children.append(self._starter.start(replace(self._template, max_jobs=share)))
+    def _start_child(self, spec: ExecutorSpec) -> None:
+        self._children.append(self._starter.start(spec))
 
     # Step 2.
 
@@ -203,8 +198,8 @@ class Supervisor:
                 self._delay_restart(child)
             else:
                 self._upkeep.left(child.worker_id)
-            if death is not None or not self._has_an_end():
-                self._missing += not child.is_retiring
+            if (death is not None or not self._has_an_end()) and not child.is_retiring:
+                self._missing.append(child.spec)
             child.close()
 
     def _delay_restart(self, dead: Child) -> None:
@@ -241,8 +236,8 @@ class Supervisor:
             self._watch_files(now)
         while self._missing and now >= self._restart_at:
             try:
-                self._start_child(0)
-                self._missing -= 1
+                self._start_child(self._missing[0])
+                del self._missing[0]
             except (OSError, EOFError) as error:
                 # The process that forks them has just died, or the machine is short of something.
                 self._lengthen_restart_pause(now)
@@ -277,7 +272,7 @@ class Supervisor:
             if not child.is_retiring:
                 child.is_retiring = True
                 child.send("drain")
-                self._missing += 1
+                self._missing.append(child.spec)
 
     def _keep_up(self, now: float) -> None:
         try:
@@ -309,7 +304,7 @@ class Supervisor:
         if self._has_hint:
             self._has_hint = False
             self._probe_soon()
-            self._wake_one()
+            self._wake_idle()
             return
         if now >= self._probe_at:
             asked = boottime()
@@ -323,14 +318,14 @@ class Supervisor:
             if due_in == 0:
                 self._due_at = None
                 self._probe_soon()  # for what comes after that job
-                self._wake_one()
+                self._wake_idle()
             else:
                 self._due_at = None if due_in is None else answered + due_in
         if self._due_at is not None and boottime() >= self._due_at:
             self._due_at = None
             # Should our clock be a little ahead of the database's, the job is not due yet.
             self._probe_soon()
-            self._wake_one()
+            self._wake_idle()
 
     def _probe_soon(self) -> None:
         pause = max(_PROBE_AFTER_WAKE, self._rest)
@@ -339,13 +334,15 @@ class Supervisor:
     def _any_idle(self) -> bool:
         return any(child.is_idle for child in self._children)
 
-    def _wake_one(self) -> None:
+    def _wake_idle(self) -> None:
+        """One of each pool: nobody knows yet for which of them there is something."""
+        woken: dict[Band, int] = {}
         for child in self._children:
-            if child.is_idle and not child.is_retiring:
+            if child.is_idle and not child.is_retiring and child.spec.band not in woken:
                 child.wake()
-                # The last to be woken is the last to be asked next time.
-                self._children.sort(key=lambda each: each is child)
-                return
+                woken[child.spec.band] = id(child)
+        # The last to be woken is the last to be asked next time.
+        self._children.sort(key=lambda each: id(each) in woken.values())
 
     # Step 3.
 
@@ -408,10 +405,11 @@ class Supervisor:
 
 def _in_words(settings: Settings) -> str:
     """How many places, and for which jobs."""
-    places = f"{settings.concurrency} place{'s' if settings.concurrency > 1 else ''}"
-    parts = [f"1 executor with {places}"]
-    if settings.processes > 1:
-        parts = [f"{settings.processes} executors with {places} each"]
+    parts = [f"pool {queue} with {_places(places)}" for queue, places in settings.pools]
+    if settings.has_general_executors and settings.processes > 1:
+        parts.append(f"{settings.processes} executors with {_places(settings.concurrency)} each")
+    elif settings.has_general_executors:
+        parts.append(f"1 executor with {_places(settings.concurrency)}")
     if settings.queues:
         parts.append(f"queues {', '.join(settings.queues)}")
     if settings.exclude_queues:
@@ -421,3 +419,7 @@ def _in_words(settings: Settings) -> str:
     if settings.max_priority is not None:
         parts.append(f"priority {settings.max_priority} and lower")
     return "; ".join(parts)
+
+
+def _places(count: int) -> str:
+    return f"{count} place{'s' if count > 1 else ''}"

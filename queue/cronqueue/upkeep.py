@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from cronqueue import wakeup
@@ -93,9 +93,17 @@ class Upkeep:
     def probe(self, children: Sequence[Child]) -> float | None:
         """Seconds until the next job is due for us; None if none waits."""
         tasks = tuple(sorted({task for child in children for task in child.tasks}))
-        due_in = seconds_until_work(self._database, self._band, tasks)
+        due_in = seconds_until_work(self._database, self._wanted(children), tasks)
         self._contact.touched(boottime())
         return due_in
+
+    def _wanted(self, children: Sequence[Child]) -> Band:
+        """What the idle ones take: a pool that is full must not keep waking the others."""
+        bands = {child.spec.band for child in children if child.is_idle}
+        if len(bands) < 2:
+            return next(iter(bands), self._band)
+        queues = sorted({queue for band in bands for queue in band.queues})
+        return replace(self._band, queues=tuple(queues), exclude_queues=())
 
     def lost_contact(self) -> None:
         """The database failed us."""
@@ -170,7 +178,7 @@ class Upkeep:
     def _heartbeat(self, now: float, children: Sequence[Child], draining: bool) -> None:
         """Say who is there: regularly, and at once when that changes."""
         present = [
-            _presence(child, self._settings, draining) for child in children if child.is_ready
+            _presence(child, child.spec.settings, draining) for child in children if child.is_ready
         ]
         shown = {each.id: each.state for each in present}
         if now < self._heartbeat_at and shown == self._shown and not self._left:

@@ -7,7 +7,7 @@ from typing import Any
 
 from cronqueue import configuration
 from cronqueue.database import Database, shown
-from cronqueue.executorspec import ExecutorSpec
+from cronqueue.executorspec import ExecutorSpec, board_entries_of, specs_of
 from cronqueue.registration import default_name
 from cronqueue.settings import Loaded, check_setting_name, load_settings, resolve_database_url
 from cronqueue.starting import Starter
@@ -63,14 +63,13 @@ class Worker:
             burst=self.burst,
             max_jobs=self.max_jobs,
             board_path="",
-            # Room for what runs, the buffer behind it, and what ended while both were claimed.
-            board_entries=settings.concurrency + 3 * settings.read_ahead,
+            board_entries=board_entries_of(settings),
             log_level=logging.getLogger("cronqueue").getEffectiveLevel(),
             log_jobs=logging.getLogger("cronqueue.jobs").getEffectiveLevel(),
         )
         starter = Starter()
         if self.is_alone:
-            starter.fork(min(settings.processes, self.max_jobs or settings.processes))
+            starter.fork(len(specs_of(template)))
         try:
             return Supervisor(template, database, starter).run()
         finally:

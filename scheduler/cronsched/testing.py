@@ -41,5 +41,5 @@ def simulate_files(
     unknown = sorted(named.keys() - {each.task for each in found.schedules})
     if unknown:
         raise AssertionError(f"no schedule runs {', '.join(unknown)}")
-    room = places or settings.processes * settings.concurrency
+    room = places or settings.places
     return simulate(found.schedules, start, start + parse_duration(span), room, named)

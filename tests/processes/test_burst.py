@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
-from services import Stage
+from services import Stage, eventually
 
 
 def test_a_burst_with_min_priority_runs_the_highest_first_and_leaves_the_lower(
@@ -92,3 +94,33 @@ def test_a_worker_shows_what_it_takes_as_soon_as_it_is_ready(sqlite_stage: Stage
     assert worker.said("2 executors with 3 places each")
     assert worker.stop() == 0
     assert json.loads(sqlite_stage.run("workers", "list", "--json").stdout)["data"] == []
+
+
+def test_a_pool_runs_its_queue_in_places_of_its_own_and_leaves_the_others(stage: Stage) -> None:
+    mail = [stage.enqueue("hold", "mail", queue="mail") for _ in range(3)]
+    video = [stage.enqueue("hold", "video", queue="video") for _ in range(3)]
+    other = stage.enqueue("quick", queue="other")
+    worker = stage.worker("--pool", "mail:2", "--pool", "video:1")
+    eventually(lambda: len(stage.notes("began")) == 3)
+    assert {note.job_id for note in stage.notes("began")} == {*mail[:2], video[0]}
+
+    stage.cue("video")  # its pool goes on, while the other one is full
+    eventually(lambda: len(stage.notes("ended")) == 3)
+    assert {note.job_id for note in stage.notes("ended")} == set(video)
+    assert stage.job(mail[2]).state == "queued"
+    stage.cue("mail")
+    eventually(lambda: len(stage.notes("ended")) == 6)
+    assert stage.job(other).state == "queued"
+    assert worker.stop() == 0
+
+
+def test_a_pool_whose_executor_died_comes_back_as_what_it_was(sqlite_stage: Stage) -> None:
+    worker = sqlite_stage.worker("--pool", "mail:1", "--pool", "video:1", "--queues", "other")
+    for round in (1, 2):
+        jobs = [sqlite_stage.enqueue("quick", queue=each) for each in ("mail", "video", "other")]
+        processes = {int(sqlite_stage.wait_for(each).result or 0) for each in jobs}
+        assert len(processes) == 3
+        if round == 1:
+            for each in processes:
+                os.kill(each, signal.SIGKILL)
+    assert worker.stop() == 0

@@ -36,14 +36,14 @@ def test_an_executor_that_cannot_be_started_is_tried_again_after_a_pause(
 
     supervisor: Any = Supervisor(InProcess(database)._spec, database, Failing())
     supervisor.close()
-    now, supervisor._missing = boottime(), 2
+    now, supervisor._missing = boottime(), [supervisor._template] * 2
     supervisor._replace_missing(now)
     supervisor._replace_missing(now + 0.1)
     assert len(answers) == 3
     supervisor._replace_missing(now + 10)
-    assert (len(answers), supervisor._missing) == (2, 2)
+    assert (len(answers), len(supervisor._missing)) == (2, 2)
     supervisor._replace_missing(now + 30)
-    assert (supervisor._children, supervisor._missing) == (["child", "child"], 0)
+    assert (supervisor._children, supervisor._missing) == (["child", "child"], [])
 
 
 def test_a_board_that_the_disk_has_no_room_for_is_refused(

@@ -117,8 +117,8 @@ class SimulatedSupervisor(Supervisor):
         if not any(child.pipe.poll() for child in self._children) and not self._signals:
             self.bell.wait(max(self._longest_wait(), A_MOMENT))
 
-    def _start_child(self, index: int) -> None:
-        self._children.append(start_executor(self, self._template))
+    def _start_child(self, spec: ExecutorSpec) -> None:
+        self._children.append(start_executor(self, spec))
 
 
 class SimulatedHousekeeper(Housekeeper):

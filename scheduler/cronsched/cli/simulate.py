@@ -67,6 +67,8 @@ def _places(state: State, database: Database, workers: int | None, concurrency: 
     settings = state.loaded.settings
     if workers is None and concurrency is None and (living := stats(database).places):
         return living
+    if workers is None and concurrency is None:
+        return settings.places
     return (workers or settings.processes) * (concurrency or settings.concurrency)
 
 

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 @click.option("--queues", metavar="A,B", help="Only these.  [SCHED_QUEUES, QUEUES, QUEUE]")
 @click.option("--exclude-queues", metavar="A,B", help="All but these.  [SCHED_EXCLUDE_QUEUES]")
 @click.option(
+    "--pool",
+    "pools",
+    metavar="QUEUE:N",
+    multiple=True,
+    help="A queue with N places of its own; repeatable. Others only with --queues.  [SCHED_POOLS]",
+)
+@click.option(
     "--concurrency", type=int, help="Jobs at a time in each process.  [SCHED_CONCURRENCY]"
 )
 @click.option("--processes", type=int, help="Executor processes.  [SCHED_PROCESSES]")
@@ -50,7 +57,14 @@ if TYPE_CHECKING:
 @LOG_FORMAT
 @click.option("--of-up", is_flag=True, hidden=True)
 @pass_state
-def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flags: Any) -> int:
+def command(
+    state: State,
+    burst: bool,
+    max_jobs: int | None,
+    pools: tuple[str, ...],
+    of_up: bool,
+    **flags: Any,
+) -> int:
     """Run due jobs: higher priority first, then the earlier run_at, then the lower id.
 
     TERM or INT: nothing new, running jobs may end; a second one interrupts them. HUP: new code.
@@ -59,7 +73,7 @@ def command(state: State, burst: bool, max_jobs: int | None, of_up: bool, **flag
     from cronqueue.registration import default_name
     from cronqueue.worker import Worker
 
-    loaded = state.load(delayed_job_names=True, **flags)
+    loaded = state.load(delayed_job_names=True, pools=pools or None, **flags)
     set_up_logging(state, loaded.settings, loaded.settings.name or default_name())
     sys.path.insert(0, os.getcwd())
     worker = Worker(burst=burst, max_jobs=max_jobs, loaded=loaded)
