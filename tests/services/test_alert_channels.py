@@ -216,7 +216,7 @@ def test_a_command_that_hangs_is_ended_with_what_it_has_started(
 ) -> None:
     monkeypatch.setattr(channels, "COMMAND_TIMEOUT", 1.0)
     fifo = tmp_path / "held"
-    command = ("/bin/sh", "-c", f"(exec sleep 60 > {fifo}) & wait")
+    command = ("/bin/sh", "-c", f"(exec sleep 3600 > {fifo}) & wait")
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     with pytest.raises(NotSent, match="has not ended within 1 s"):
