@@ -89,7 +89,7 @@ def test_a_mounted_site_finds_all_that_is_its_own_below_its_place(
     options = {"authenticate": anybody, "database": sqlite_database, "settings": Settings()}
     with (
         served(framework, **options) as address,
-        httpx2.Client(base_url=address, follow_redirects=True) as client,
+        httpx2.Client(base_url=address, follow_redirects=True, timeout=60) as client,
     ):
         seen: set[tuple[str, str]] = set()
         for path in ("/", "/timeline", f"/jobs/{job_id}", "/jobs", "/schedules", "/help"):
@@ -122,6 +122,6 @@ def test_flask_decides_who_comes_in(sqlite_database: Database) -> None:
 
     options = {"authenticate": authenticate, "database": sqlite_database, "settings": Settings()}
     with served("flask", **options) as address:
-        assert httpx2.get(f"{address}{PLACE}/").status_code == 401
-        page = httpx2.get(f"{address}{PLACE}/", headers={"x-user": "ann"})
+        assert httpx2.get(f"{address}{PLACE}/", timeout=60).status_code == 401
+        page = httpx2.get(f"{address}{PLACE}/", headers={"x-user": "ann"}, timeout=60)
         assert "you are <b>ann</b>" in page.text
