@@ -182,7 +182,7 @@ MUTANTS = (
         "cronqueue.finish:_SETTLED_SQLITE", "AND lock_token = :lock_token", "AND state = 'running'"),
     _mutant("nothing is rescued", "workers/2",
         "cronqueue.rescue:rescue", '"locked_until < {now}"', '"false"'),
-    _mutant("a rescue without contact", "workers/4",
+    _mutant("a rescue without contact", "workers/61",
         "cronqueue.upkeep:Upkeep._rescue",
         "self._contact.unbroken_for(now) < renewal_period(self._settings.lease)", "False"),
     _mutant("a rescue does not spend", "leases",
