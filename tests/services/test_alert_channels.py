@@ -207,6 +207,12 @@ def test_a_command_that_fails_says_why(command: tuple[str, ...], reason: str) ->
     assert str(caught.value) == reason
 
 
+def test_a_command_knows_the_number_of_its_message(tmp_path: Path) -> None:
+    command = ("/bin/sh", "-c", f'echo "$ALERT_MESSAGE" > {tmp_path / "number"}')
+    send(replace(Settings(), alerts_command=command), message("command"))
+    assert (tmp_path / "number").read_text() == "7\n"
+
+
 def test_a_command_that_does_not_read_is_no_failure() -> None:
     send(replace(Settings(), alerts_command=("/bin/true",)), message("command"))
 

@@ -132,7 +132,7 @@ def _command(settings: Settings, message: Message) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "SCHED_MESSAGE": str(message.id)},
+            env={**os.environ, "ALERT_MESSAGE": str(message.id)},
         )
     except OSError as error:
         raise NotSent(f"{program} cannot be started: {error.strerror}") from None
