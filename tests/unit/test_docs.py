@@ -92,7 +92,6 @@ def test_what_comes_from_elsewhere_is_as_it_was_published() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_variable_that_a_page_names_is_a_setting(page: Path) -> None:
     known = {f"SCHED_{name.upper()}" for name, _, _ in describe_settings()}
-    known.add("SCHED_MESSAGE")  # what the command of an alert is given
     named = set(re.findall(r"\bSCHED_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
     # Those of the tests are told where the tests are.
     assert {each for each in named - known if not each.startswith("SCHED_TEST_")} == set()
