@@ -29,11 +29,15 @@ CHANNEL = "sched_jobs"
 # At most one NOTIFY in this time from one process: a burst of enqueues needs only one to be noticed.
 NOTIFY_PERIOD = 0.01
 _NOTIFY = f"NOTIFY {CHANNEL}"
-# In a burst the processes share one NOTIFY in this time. Whoever does not get the lock has committed its jobs
-# before the holder's NOTIFY is delivered, which is at its commit: that one will do for both.
+# In a burst a process asks for one more rarely: workers that have just had a job look again by themselves.
+BURST_PERIOD = 0.05
+# The processes then share one NOTIFY in this time: each wakes every session that listens. Whoever does not
+# get the lock has committed its jobs before the holder's NOTIFY is delivered, which is at its commit: that
+# one will do for both.
+TOGETHER_PERIOD = 0.02
 _NOTIFY_TOGETHER = f"""
 SELECT CASE WHEN pg_try_advisory_xact_lock(hashtext('{CHANNEL}'))
-    THEN (SELECT pg_notify('{CHANNEL}', '') FROM pg_sleep({NOTIFY_PERIOD})) END
+    THEN (SELECT pg_notify('{CHANNEL}', '') FROM pg_sleep({TOGETHER_PERIOD})) END
 """
 _FLUSH_AT_EXIT_SECONDS = 1.0
 
@@ -121,7 +125,7 @@ class Notifier:
                 self._send(statement)
             if not self._pending.is_set():
                 self._idle.set()
-            time.sleep(NOTIFY_PERIOD)
+            time.sleep(NOTIFY_PERIOD if statement is _NOTIFY else BURST_PERIOD)
             statement = _NOTIFY_TOGETHER if self._pending.is_set() else _NOTIFY
 
     def _send(self, statement: str) -> None:
