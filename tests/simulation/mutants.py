@@ -208,7 +208,7 @@ MUTANTS = (
     _mutant("a retry passes no gate", "gates",
         "cronqueue.finish:_SETTLE",
         "(guard IS NOT NULL AND {end_state} = 'queued' AND cancel_requested_at IS NULL)", "gated"),
-    _mutant("who waits for a guard is forgotten", "gates/2",
+    _mutant("who waits for a guard is forgotten", "gates/115",
         "cronqueue.admission:_WAITING", "state = 'held'", "false AND state = 'held'",
         "cronqueue.admission:_FREE_WAITERS", "state = 'held'", "false AND state = 'held'"),
     # Sweeps.
@@ -234,7 +234,7 @@ MUTANTS = (
         "cronsched.ledger:_write", _INSERT_LINES, "pass"),
     _mutant("the job before its line, each by itself", "plans",
         "cronsched.ledger:_write", _INSERT_LINES, f"{_COMMIT}; {_INSERT_LINES}"),
-    _mutant("the cursor before the rows, each by itself", "plans/6",
+    _mutant("the cursor before the rows, each by itself", "plans/48",
         "cronsched.materializer:_top_up_batch",
         "jobs = write(database, connection, new)\n    move_cursors(database, connection, cursors)",
         f"move_cursors(database, connection, cursors); {_COMMIT}\n"

@@ -259,7 +259,7 @@ def _enqueue(random: Random) -> Step:
 
 
 def _declared(random: Random, name: str) -> Declared:
-    return Declared(
+    drawn = Declared(
         name,
         random.choice((5, 8, 13, 21)),
         "allow" if name.startswith("free") else random.choice(("skip", "queue_one", "queue_all")),
@@ -268,6 +268,9 @@ def _declared(random: Random, name: str) -> Declared:
         random.choice((["ok"], ["ok"], ["fails", "ok"], ["snoozes", "ok"])),
         random.choice((None, None, 20.0)),
     )
+    # What comes faster than it can be done has more waiting at the end than at the beginning of the calm.
+    is_too_much = drawn.seconds * len(drawn.outcomes) >= drawn.every
+    return replace(drawn, seconds=1.0) if is_too_much else drawn
 
 
 def _edited(random: Random, files: tuple[Declared, ...]) -> tuple[Declared, ...]:
