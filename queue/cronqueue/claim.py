@@ -23,6 +23,7 @@ from cronqueue import tracing
 from cronqueue.columns import EARLIEST, from_text
 from cronqueue.database import Database, prepared
 from cronqueue.models import ROW_FORMAT
+from cronqueue.waiting import ANY_QUEUE, Waiting, distinct_priorities, where_jobs_wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,12 @@ class Band:
     exclude_queues: tuple[str, ...] = ()
     min_priority: int | None = None
     max_priority: int | None = None
+
+    def takes(self, priority: int) -> bool:
+        """Whether jobs of this priority are for the worker."""
+        return (self.min_priority is None or self.min_priority <= priority) and (
+            self.max_priority is None or priority <= self.max_priority
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +105,23 @@ def new_token() -> str:
     return secrets.token_urlsafe(16)
 
 
-def find_lanes(database: Database, connection: Connection, band: Band) -> tuple[Lane, ...]:
+def find_lanes(
+    database: Database, connection: Connection, band: Band, waiting: Waiting | None = None
+) -> tuple[Lane, ...]:
     """The lanes in which jobs wait for this worker, highest priority first.
 
-    To be read at most once a second: what a worker knows of them may be that old.
+    To be read at most once a second: what a worker knows of them may be that old. `waiting`: where they
+    do, for whoever has just looked.
     """
-    paused = _paused_queues(database, connection)
-    if not (band.queues or band.exclude_queues or paused):
-        return tuple(Lane(each, None) for each in _priorities(connection, None, band))
-    closed = paused.union(band.exclude_queues)
+    waiting = waiting or where_jobs_wait(database, connection)
+    priorities = tuple(filter(band.takes, waiting.priorities))
+    if not (priorities and (band.queues or band.exclude_queues or waiting.paused)):
+        return tuple(Lane(each, None) for each in priorities)
+    closed = waiting.paused.union(band.exclude_queues)
     queues = band.queues or tuple(_queues(connection))
     by_priority: dict[int, list[str]] = {}
     for queue in sorted(set(queues) - closed):
-        for priority in _priorities(connection, queue, band):
+        for priority in filter(band.takes, _priorities(connection, queue)):
             by_priority.setdefault(priority, []).append(queue)
     return tuple(Lane(each, tuple(by_priority[each])) for each in sorted(by_priority, reverse=True))
 
@@ -157,12 +168,22 @@ def claim_unknown(
 
 
 def probe(
-    database: Database, connection: Connection, band: Band, tasks: tuple[str, ...]
+    database: Database,
+    connection: Connection,
+    band: Band,
+    tasks: tuple[str, ...],
+    waiting: Waiting | None = None,
 ) -> float | None:
-    """Seconds until the next job for this worker is due, 0 when one is; None when none waits."""
-    if _find_unknown(database, connection, tasks, band, 1, alone=True, lock=False):
+    """Seconds until the next job for this worker is due, 0 when one is; None when none waits.
+
+    `waiting` as for `find_lanes`.
+    """
+    waiting = waiting or where_jobs_wait(database, connection)
+    if waiting.unknown and _find_unknown(
+        database, connection, tasks, band, 1, alone=True, lock=False
+    ):
         return 0.0
-    lanes = find_lanes(database, connection, band)
+    lanes = find_lanes(database, connection, band, waiting)
     if not lanes:
         return None
     pairs = json.dumps(
@@ -181,8 +202,6 @@ _READY = (
     " AND (NOT run_alone OR CAST(:alone AS boolean))"
 )
 _DUE = f"state = 'queued' AND NOT gated AND {_READY}"
-# Always true: it names the index over all queues (models.py).
-_ANY_QUEUE = "length(queue) > 0"
 # Those with a guard have to pass its gate first.
 _HELD = f"state = 'held' AND held_reason = 'unknown_task' AND NOT gated AND {_READY}"
 _IN_BAND = (
@@ -211,7 +230,7 @@ _IN_LANE = "priority = lane.priority AND (run_at, id) > (lane.floor_time, lane.f
 _CHOSEN_POSTGRESQL = f"""id = ANY(ARRAY(
     SELECT due.id FROM {_LANES_POSTGRESQL}
     CROSS JOIN LATERAL (
-        SELECT id FROM sched_jobs WHERE {_DUE} AND {_ANY_QUEUE} AND {_IN_LANE}
+        SELECT id FROM sched_jobs WHERE {_DUE} AND {ANY_QUEUE} AND {_IN_LANE}
         ORDER BY run_at, id LIMIT :room FOR UPDATE SKIP LOCKED
     ) AS due LIMIT :room))"""
 # Some queues: the same per queue, and at each priority the earliest of all queues first.
@@ -254,7 +273,7 @@ _TASKS_HELD_SQLITE = """
 _NEXT_DUE = {
     (is_postgresql, by_queue): f"""
         SELECT MIN((SELECT run_at FROM sched_jobs WHERE state = 'queued' AND NOT gated
-            AND priority = {priority} AND {f"queue = {queue}" if by_queue else _ANY_QUEUE}
+            AND priority = {priority} AND {f"queue = {queue}" if by_queue else ANY_QUEUE}
             ORDER BY run_at, id LIMIT 1)) AS run_at, {{now}} AS now FROM {lanes}"""
     for by_queue in (True, False)
     for is_postgresql, priority, queue, lanes in (
@@ -272,10 +291,7 @@ _NEXT_DUE = {
         ),
     )
 }
-_PAUSED = (
-    "SELECT name FROM sched_queues"
-    " WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > {now})"
-)
+_PRIORITIES_OF_QUEUE = distinct_priorities("queue = :queue")
 
 
 def _claim_postgresql(
@@ -304,7 +320,7 @@ def _claim_sqlite(
             break
         heads = []
         for queue in lane.queues or (None,):
-            of_queue = _ANY_QUEUE if queue is None else "queue = :queue"
+            of_queue = ANY_QUEUE if queue is None else "queue = :queue"
             statement = prepared(_HEAD_OF_LANE.format(now=database.now_sql, of_queue=of_queue))
             limits = {
                 "priority": lane.priority,
@@ -333,7 +349,7 @@ def _find_unknown(
     """The best due jobs that were held because another worker did not know their task."""
     if not tasks:
         return []
-    closed = _paused_queues(database, connection).union(band.exclude_queues)
+    closed = where_jobs_wait(database, connection).paused.union(band.exclude_queues)
     where = _band_parameters(band) | {
         "tasks": json.dumps(tasks),
         "closed": json.dumps(sorted(closed)),
@@ -396,27 +412,13 @@ def _with_moments(row: Row[Any], locked_at: datetime, lock_token: str) -> Claime
     return Claimed._make(values)
 
 
-def _priorities(connection: Connection, queue: str | None, band: Band) -> list[int]:
-    """The distinct priorities of waiting jobs, by jumps over the index, never a walk of it."""
-    waiting = "SELECT priority FROM sched_jobs WHERE state = 'queued' AND NOT gated"
-    waiting += f" AND {_ANY_QUEUE}" if queue is None else " AND queue = :queue"
-    if band.min_priority is not None:
-        waiting += " AND priority >= :least"
-    most = "" if band.max_priority is None else "AND priority <= :most"
-    statement = prepared(f"""
-        WITH RECURSIVE lane(priority) AS (
-            SELECT ({waiting} {most} ORDER BY priority DESC LIMIT 1)
-            UNION ALL
-            SELECT ({waiting} AND priority < lane.priority ORDER BY priority DESC LIMIT 1)
-            FROM lane WHERE lane.priority IS NOT NULL
-        ) SELECT priority FROM lane WHERE priority IS NOT NULL""")
-    limits = {"queue": queue, "least": band.min_priority, "most": band.max_priority}
-    used = {name: value for name, value in limits.items() if value is not None}
-    return list(connection.execute(statement, used).scalars())
+def _priorities(connection: Connection, queue: str) -> list[int]:
+    """The distinct priorities of a queue's waiting jobs."""
+    return list(connection.execute(prepared(_PRIORITIES_OF_QUEUE), {"queue": queue}).scalars())
 
 
 def _queues(connection: Connection) -> list[str]:
-    """The distinct queues in which jobs wait, likewise."""
+    """The distinct queues in which jobs wait, by jumps as well."""
     waiting = "SELECT queue FROM sched_jobs WHERE state = 'queued' AND NOT gated"
     statement = prepared(f"""
         WITH RECURSIVE lane(queue) AS (
@@ -426,11 +428,6 @@ def _queues(connection: Connection) -> list[str]:
             FROM lane WHERE lane.queue IS NOT NULL
         ) SELECT queue FROM lane WHERE queue IS NOT NULL""")
     return list(connection.execute(statement).scalars())
-
-
-def _paused_queues(database: Database, connection: Connection) -> set[str]:
-    statement = prepared(_PAUSED.format(now=database.now_sql))
-    return set(connection.execute(statement, database.now_parameter()).scalars())
 
 
 def _band_parameters(band: Band) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from cronqueue.admission import find_waiting, is_due
 from cronqueue.claim import Band, Claimant, Claimed, Lane, claim, claim_unknown, find_lanes
 from cronqueue.database import Database, is_outage
 from cronqueue.finish import Finished, Retention, finish, hold_unknown, release
-from cronqueue.probing import where_jobs_wait
 from cronqueue.retry import Verdict
 from cronqueue.search import Found
 from cronqueue.tracebacks import describe_exception
+from cronqueue.waiting import where_jobs_wait
 
 log = logging.getLogger("cronqueue.worker")
 
@@ -111,11 +111,11 @@ def _take(database: Database, connection: Connection, order: Order | None) -> Re
     began = time.monotonic()
     waiting, lanes = None, order.lanes
     if lanes is None:
-        waiting = where_jobs_wait(connection)
+        waiting = where_jobs_wait(database, connection)
         looks_at_gate = order.looks_at_gate and waiting.at_gate
         if looks_at_gate and is_due(database, connection, order.known_tasks):
             return Reply(gate_due=True)
-        lanes = find_lanes(database, connection, order.band) if waiting.queued else ()
+        lanes = find_lanes(database, connection, order.band, waiting)
     jobs = claim(
         database,
         connection,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cronqueue.claim import Band
+from cronqueue.claim import Band, Lane, find_lanes
 from cronqueue.database import Database
 from cronqueue.probing import seconds_until_work
 from job_rows import add, add_occurrence, at, now, recorded_statements
@@ -45,4 +45,13 @@ def test_one_statement_tells_that_nothing_waits(database: Database) -> None:
     add(database, state="held", held_reason="paused")
     with recorded_statements(database) as asked:
         assert seconds_until_work(database, Band(), ("t",)) is None
+    assert len([sql for sql, _ in asked if "SELECT" in sql]) == 1
+
+
+def test_where_the_next_claim_looks_takes_one_statement_as_well(database: Database) -> None:
+    for priority in (0, 5, 5, -3):
+        add(database, priority=priority)
+    with recorded_statements(database) as asked, database.begin() as connection:
+        lanes = find_lanes(database, connection, Band(max_priority=4))
+    assert lanes == (Lane(0, None), Lane(-3, None))
     assert len([sql for sql, _ in asked if "SELECT" in sql]) == 1

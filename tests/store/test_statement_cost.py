@@ -21,16 +21,16 @@ import pytest
 from psycopg import sql
 from sqlalchemy import insert
 
-from cronqueue.claim import Band, Claimed, claim_unknown, find_lanes, new_token, probe
+from cronqueue.claim import Band, Claimed, claim, claim_unknown, find_lanes, new_token, probe
 from cronqueue.database import Database
 from cronqueue.exchange import Order, Request, exchange
 from cronqueue.finish import Retention, finish, hold_unknown, release
 from cronqueue.lease import look, renew
 from cronqueue.models import Job
-from cronqueue.probing import where_jobs_wait
 from cronqueue.prune import expire, prune_until
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.retry import Verdict
+from cronqueue.waiting import where_jobs_wait
 from job_rows import (
     LEASE,
     SUCCEEDED,
@@ -89,8 +89,11 @@ def test_a_claim_and_its_finish_are_planned_over_the_indexes_made_for_them(
 ) -> None:
     _, database = crowds
     add_due(database)
+    lanes = database.write(lambda connection: find_lanes(database, connection, band))
     with measured(database) as claiming:
-        jobs = claim_due(database, 5, band=band)
+        jobs = database.write(
+            lambda connection: claim(database, connection, lanes, 5, WORKER, new_token())
+        )
     batch = [ended(job, verdict) for job, verdict in zip(jobs, cycle(ENDS), strict=False)]
     with measured(database) as finishing:
         assert len(database.write(lambda connection: finish(database, connection, batch))) == 5
@@ -159,7 +162,12 @@ def test_looking_which_priorities_wait_jumps_over_the_jobs(crowds: Crowds, band:
 
 
 def test_a_look_where_jobs_wait_reads_the_first_of_each_kind(crowds: Crowds) -> None:
-    assert_same_work(crowds, lambda database: in_transaction(database, where_jobs_wait))
+    assert_same_work(
+        crowds,
+        lambda database: in_transaction(
+            database, lambda connection: where_jobs_wait(database, connection)
+        ),
+    )
 
 
 @every_band
