@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from cronqueue.database import Database, prepared
 
@@ -33,8 +33,12 @@ class Waiting(NamedTuple):
 
 def where_jobs_wait(database: Database, connection: Connection) -> Waiting:
     """Where jobs wait now."""
-    statement = prepared(_statement(database.is_postgresql, database.now_sql))
-    row = connection.execute(statement, database.now_parameter()).one()
+    statement = prepared(look_sql(database.is_postgresql, database.now_sql))
+    return read_look(connection.execute(statement, database.now_parameter()).one())
+
+
+def read_look(row: Row[Any]) -> Waiting:
+    """What a row of `look_sql` says."""
     return Waiting(
         tuple(json.loads(row.priorities)),
         frozenset(json.loads(row.paused)),
@@ -44,42 +48,48 @@ def where_jobs_wait(database: Database, connection: Connection) -> Waiting:
     )
 
 
+@lru_cache
+def look_sql(is_postgresql: bool, now_sql: str, more: str = "") -> str:
+    """The look as one statement; `more` columns may read the priorities from `lane`."""
+    listed = _LISTED_POSTGRESQL if is_postgresql else _LISTED_SQLITE
+    return _LOOK.format(
+        lanes=_LANES.format(condition=ANY_QUEUE),
+        priorities=listed.format(values=_PRIORITIES),
+        paused=listed.format(values=_PAUSED.format(now=now_sql)),
+        more=more,
+    )
+
+
 def distinct_priorities(condition: str) -> str:
-    """The priorities of queued jobs, highest first: by jumps over an index, never a walk of it."""
-    queued = f"SELECT priority FROM sched_jobs WHERE state = 'queued' AND NOT gated AND {condition}"
-    return f"""
-    WITH RECURSIVE lane(priority) AS (
-        SELECT ({queued} ORDER BY priority DESC LIMIT 1)
-        UNION ALL
-        SELECT ({queued} AND priority < lane.priority ORDER BY priority DESC LIMIT 1)
-        FROM lane WHERE lane.priority IS NOT NULL
-    ) SELECT priority FROM lane WHERE priority IS NOT NULL"""
+    """The priorities of queued jobs, highest first."""
+    return f"{_LANES.format(condition=condition)} {_PRIORITIES}"
 
 
 # Always true: it names the index over all queues (models.py).
 ANY_QUEUE = "length(queue) > 0"
+# By jumps over an index, never a walk of it.
+_LANES = """
+WITH RECURSIVE lane(value) AS (
+    SELECT (SELECT priority FROM sched_jobs WHERE state = 'queued' AND NOT gated AND {condition}
+        ORDER BY priority DESC LIMIT 1)
+    UNION ALL
+    SELECT (SELECT priority FROM sched_jobs WHERE state = 'queued' AND NOT gated AND {condition}
+        AND priority < lane.value ORDER BY priority DESC LIMIT 1)
+    FROM lane WHERE lane.value IS NOT NULL
+)"""
+_PRIORITIES = "SELECT value FROM lane WHERE value IS NOT NULL"
 _PAUSED = """
-    SELECT name FROM sched_queues
+    SELECT name AS value FROM sched_queues
     WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > {now})"""
+_LISTED_POSTGRESQL = "CAST(array_to_json(ARRAY({values})) AS text)"
+_LISTED_SQLITE = "(SELECT json_group_array(value) FROM ({values}))"
 # Each in the order of its index: for EXISTS alone PostgreSQL may look for one through the whole table.
-_WAITING = """
-SELECT {priorities} AS priorities, {paused} AS paused,
+_LOOK = """
+{lanes} SELECT {priorities} AS priorities, {paused} AS paused,
     (SELECT id FROM sched_jobs WHERE state = 'queued' AND gated
         ORDER BY run_at LIMIT 1) IS NOT NULL AS gated,
     (SELECT id FROM sched_jobs WHERE state = 'held' AND held_reason = 'unknown_task'
         ORDER BY task, priority DESC, run_at, id LIMIT 1) IS NOT NULL AS unknown,
     (SELECT id FROM sched_jobs WHERE state = 'held' AND held_reason = 'overlap'
-        ORDER BY guard LIMIT 1) IS NOT NULL AS held_back
+        ORDER BY guard LIMIT 1) IS NOT NULL AS held_back{more}
 """
-
-
-@lru_cache
-def _statement(is_postgresql: bool, now_sql: str) -> str:
-    priorities, paused = distinct_priorities(ANY_QUEUE), _PAUSED.format(now=now_sql)
-    if is_postgresql:
-        as_json = "CAST(array_to_json(ARRAY({})) AS text)"
-        return _WAITING.format(priorities=as_json.format(priorities), paused=as_json.format(paused))
-    return _WAITING.format(
-        priorities=f"(SELECT json_group_array(priority) FROM ({priorities}))",
-        paused=f"(SELECT json_group_array(name) FROM ({paused}))",
-    )

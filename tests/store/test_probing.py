@@ -9,6 +9,7 @@ import pytest
 
 from cronqueue.claim import Band, Lane, find_lanes
 from cronqueue.database import Database
+from cronqueue.operations import pause_queue
 from cronqueue.probing import seconds_until_work
 from job_rows import add, add_occurrence, at, now, recorded_statements
 
@@ -33,19 +34,36 @@ def test_what_can_begin_is_found_wherever_it_waits(
 
 
 @pytest.mark.parametrize("gated", [True, False])
-def test_the_next_one_is_waited_for(database: Database, gated: bool) -> None:
-    add(database, run_at=now() + HOUR, gated=gated, guard="g" if gated else None)
-    found = seconds_until_work(database, Band(), ())
+@pytest.mark.parametrize("band", [Band(), Band(queues=("default",))])
+def test_the_next_one_is_waited_for(database: Database, gated: bool, band: Band) -> None:
+    for priority, hours in ((5, 3), (0, 1), (-5, 2)):
+        soon = now() + hours * HOUR
+        add(database, run_at=soon, priority=priority, gated=gated, guard="g" if gated else None)
+    found = seconds_until_work(database, band, ())
     assert found is not None
     assert HOUR.total_seconds() / 2 < found <= HOUR.total_seconds()
 
 
-def test_one_statement_tells_that_nothing_waits(database: Database) -> None:
+def test_what_waits_in_a_paused_queue_is_not_waited_for(database: Database) -> None:
+    pause_queue(database, "default", actor="ann")
+    add(database, run_at=at(-1))
+    assert seconds_until_work(database, Band(), ()) is None
+    add(database, run_at=at(-1), queue="other")
+    assert seconds_until_work(database, Band(), ()) == 0
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_one_statement_tells_what_an_idle_worker_wants_to_know(
+    database: Database, waits: bool
+) -> None:
     add(database, state="succeeded")
     add(database, state="held", held_reason="paused")
+    if waits:
+        add(database, run_at=now() + HOUR)
+        add(database, run_at=now() + HOUR, gated=True, guard="g")
     with recorded_statements(database) as asked:
-        assert seconds_until_work(database, Band(), ("t",)) is None
-    assert len([sql for sql, _ in asked if "SELECT" in sql]) == 1
+        assert (seconds_until_work(database, Band(), ("t",)) is not None) is waits
+    assert len(asked) == 1
 
 
 def test_where_the_next_claim_looks_takes_one_statement_as_well(database: Database) -> None:

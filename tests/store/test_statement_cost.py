@@ -27,6 +27,7 @@ from cronqueue.exchange import Order, Request, exchange
 from cronqueue.finish import Retention, finish, hold_unknown, release
 from cronqueue.lease import look, renew
 from cronqueue.models import Job
+from cronqueue.probing import look_ahead
 from cronqueue.prune import expire, prune_until
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.retry import Verdict
@@ -166,6 +167,15 @@ def test_a_look_where_jobs_wait_reads_the_first_of_each_kind(crowds: Crowds) -> 
         crowds,
         lambda database: in_transaction(
             database, lambda connection: where_jobs_wait(database, connection)
+        ),
+    )
+
+
+def test_the_look_of_an_idle_worker_reads_the_first_of_each_kind(crowds: Crowds) -> None:
+    assert_same_work(
+        crowds,
+        lambda database: in_transaction(
+            database, lambda connection: look_ahead(database, connection)
         ),
     )
 
