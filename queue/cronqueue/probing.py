@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -12,23 +13,39 @@ from cronqueue.database import Database, prepared
 from cronqueue.waiting import ANY_QUEUE, Waiting, look_sql, read_look
 
 
-def seconds_until_work(database: Database, band: Band, tasks: tuple[str, ...]) -> float | None:
-    """Seconds until a job can be claimed or comes to the gate, 0 when one is there; None when none waits.
+class Sight(NamedTuple):
+    """What an idle worker has seen.
 
-    One statement tells as a rule: an idle worker has it sent every second.
+    `due_in`: seconds until a job can be claimed or comes to the gate, 0 when one is there; None when none
+    waits. `lease_ends_in`: the same for the first lease of anybody's to run out, where that was asked for.
     """
+
+    now: datetime
+    due_in: float | None
+    lease_ends_in: float | None
+
+
+def look_around(
+    database: Database, band: Band, tasks: tuple[str, ...], *, at_leases: bool = False
+) -> Sight:
+    """The look of an idle worker. One statement as a rule: it is sent every second."""
     with database.autocommit() as connection:
-        waiting, due_in = look_ahead(database, connection)
-    return due_in if _tells_all(waiting, band) else _ask_further(database, band, tasks, waiting)
+        waiting, sight = look_ahead(database, connection, at_leases=at_leases)
+    if _tells_all(waiting, band):
+        return sight
+    return sight._replace(due_in=_ask_further(database, band, tasks, waiting))
 
 
-def look_ahead(database: Database, connection: Connection) -> tuple[Waiting, float | None]:
-    """Where jobs wait, and the seconds until the first of all that wait for their time alone."""
-    ahead = _AHEAD.format(now=database.now_sql)
+def look_ahead(
+    database: Database, connection: Connection, *, at_leases: bool = False
+) -> tuple[Waiting, Sight]:
+    """Where jobs wait, and what is seen if it depends on their times alone."""
+    ahead = _AHEAD.format(now=database.now_sql, lease_end=_LEASE_END if at_leases else "NULL")
     sql = look_sql(database.is_postgresql, database.now_sql, ahead)
-    statement = prepared(sql, "due_at", "gate_at", "now")
+    statement = prepared(sql, "due_at", "gate_at", "lease_end", "now")
     row = connection.execute(statement, database.now_parameter()).one()
-    return read_look(row), _soonest(_seconds(row.due_at, row.now), _seconds(row.gate_at, row.now))
+    due_in = _soonest(_seconds(row.due_at, row.now), _seconds(row.gate_at, row.now))
+    return read_look(row), Sight(row.now, due_in, _seconds(row.lease_end, row.now))
 
 
 def _tells_all(waiting: Waiting, band: Band) -> bool:
@@ -62,4 +79,6 @@ _AHEAD = f""",
     (SELECT MIN((SELECT run_at FROM sched_jobs WHERE state = 'queued' AND NOT gated AND {ANY_QUEUE}
         AND priority = lane.value ORDER BY run_at, id LIMIT 1)) FROM lane) AS due_at,
     (SELECT run_at FROM sched_jobs WHERE state = 'queued' AND gated ORDER BY run_at LIMIT 1) AS gate_at,
-    {{now}} AS now"""
+    {{lease_end}} AS lease_end, {{now}} AS now"""
+# A walk over all that runs, so not to be asked for each time.
+_LEASE_END = "(SELECT MIN(locked_until) FROM sched_jobs WHERE state = 'running')"

@@ -19,7 +19,7 @@ from cronqueue.clockwatch import ClockWatch
 from cronqueue.database import Database
 from cronqueue.errors import ClockLeapt
 from cronqueue.lease import Contact, Renewal, look, renew, renewal_period
-from cronqueue.probing import seconds_until_work
+from cronqueue.probing import Sight, look_around
 from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.rescue import Death, rescue, return_jobs
 from cronqueue.search import rest_after
@@ -93,9 +93,13 @@ class Upkeep:
     def probe(self, children: Sequence[Child]) -> float | None:
         """Seconds until the next job is due for us; None if none waits."""
         tasks = tuple(sorted({task for child in children for task in child.tasks}))
-        due_in = seconds_until_work(self._database, self._wanted(children), tasks)
+        asked = boottime()
+        at_leases = asked >= self._rescue_at - LOOK_PERIOD  # due before the next look
+        sight = look_around(self._database, self._wanted(children), tasks, at_leases=at_leases)
         self._contact.touched(boottime())
-        return due_in
+        if at_leases:
+            self._put_rescue_off(sight, asked)
+        return sight.due_in
 
     def _wanted(self, children: Sequence[Child]) -> Band:
         """What the idle ones take: a pool that is full must not keep waking the others."""
@@ -125,14 +129,17 @@ class Upkeep:
         lease = self._settings.lease
         tokens = {token for child in children for token in child.held_tokens()}
         if now >= self._renew_at:
+            period, silence = renewal_period(lease), self._contact.silent_for(now)
+            self._renew_at, self._look_at = now + period, now + LOOK_PERIOD
+            if not tokens and silence < period / 8:
+                # Nothing to renew, and the database was there then: less than what trust has to spare.
+                _note_renewal(children, now - silence)
+                return
             if tokens:
                 self._share(renew(self._database, tokens, lease), children)
             else:
                 self._database.server_now()
-            for child in children:
-                child.board.renewed_at = now
-            self._renew_at = now + renewal_period(lease)
-            self._look_at = now + LOOK_PERIOD
+            _note_renewal(children, now)
         elif now >= self._look_at:
             silence = self._contact.silent_for(now)
             if tokens:
@@ -189,6 +196,16 @@ class Upkeep:
         self._shown = shown
         self._heartbeat_at = now + HEARTBEAT_PERIOD
 
+    def _put_rescue_off(self, sight: Sight, asked: float) -> None:
+        """No lease has run out: then nothing is to be rescued until one may have."""
+        if sight.lease_ends_in == 0:
+            return
+        try:
+            self._clock_watch.check(self._database, sight.now, asked)
+        except ClockLeapt:
+            return  # the rescue says so
+        self._rescue_at = asked + _pause_until(sight.lease_ends_in)
+
     def _rescue(self, now: float) -> None:
         if now < self._rescue_at:
             return
@@ -209,10 +226,20 @@ class Upkeep:
                 list(rescued.ids)[:10],
             )
             wakeup.notify(self._database)
-        pause = LONGEST_RESCUE_PAUSE
-        if rescued.expires_in is not None:
-            pause = min(max(rescued.expires_in, SHORTEST_RESCUE_PAUSE), LONGEST_RESCUE_PAUSE)
+        pause = _pause_until(rescued.expires_in)
         self._rescue_at = now + max(pause, rest_after(boottime() - began))
+
+
+def _note_renewal(children: Sequence[Child], at: float) -> None:
+    for child in children:
+        child.board.renewed_at = at
+
+
+def _pause_until(expires_in: float | None) -> float:
+    """Seconds until the next look for lost leases, the first of which runs out then."""
+    if expires_in is None:
+        return LONGEST_RESCUE_PAUSE
+    return min(max(expires_in, SHORTEST_RESCUE_PAUSE), LONGEST_RESCUE_PAUSE)
 
 
 def _presence(child: Child, settings: Settings, draining: bool) -> Presence:

@@ -10,7 +10,7 @@ import pytest
 from cronqueue.claim import Band, Lane, find_lanes
 from cronqueue.database import Database
 from cronqueue.operations import pause_queue
-from cronqueue.probing import seconds_until_work
+from cronqueue.probing import look_around
 from job_rows import add, add_occurrence, at, now, recorded_statements
 
 HOUR = timedelta(hours=1)
@@ -28,9 +28,9 @@ HOUR = timedelta(hours=1)
 def test_what_can_begin_is_found_wherever_it_waits(
     database: Database, waiting: dict[str, Any]
 ) -> None:
-    assert seconds_until_work(database, Band(), ("known",)) is None
+    assert look_around(database, Band(), ("known",)).due_in is None
     add_occurrence(database, **waiting)
-    assert seconds_until_work(database, Band(), ("known",)) == 0
+    assert look_around(database, Band(), ("known",)).due_in == 0
 
 
 @pytest.mark.parametrize("gated", [True, False])
@@ -39,7 +39,7 @@ def test_the_next_one_is_waited_for(database: Database, gated: bool, band: Band)
     for priority, hours in ((5, 3), (0, 1), (-5, 2)):
         soon = now() + hours * HOUR
         add(database, run_at=soon, priority=priority, gated=gated, guard="g" if gated else None)
-    found = seconds_until_work(database, band, ())
+    found = look_around(database, band, ()).due_in
     assert found is not None
     assert HOUR.total_seconds() / 2 < found <= HOUR.total_seconds()
 
@@ -47,9 +47,9 @@ def test_the_next_one_is_waited_for(database: Database, gated: bool, band: Band)
 def test_what_waits_in_a_paused_queue_is_not_waited_for(database: Database) -> None:
     pause_queue(database, "default", actor="ann")
     add(database, run_at=at(-1))
-    assert seconds_until_work(database, Band(), ()) is None
+    assert look_around(database, Band(), ()).due_in is None
     add(database, run_at=at(-1), queue="other")
-    assert seconds_until_work(database, Band(), ()) == 0
+    assert look_around(database, Band(), ()).due_in == 0
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -62,7 +62,7 @@ def test_one_statement_tells_what_an_idle_worker_wants_to_know(
         add(database, run_at=now() + HOUR)
         add(database, run_at=now() + HOUR, gated=True, guard="g")
     with recorded_statements(database) as asked:
-        assert (seconds_until_work(database, Band(), ("t",)) is not None) is waits
+        assert (look_around(database, Band(), ("t",)).due_in is not None) is waits
     assert len(asked) == 1
 
 

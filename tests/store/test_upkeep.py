@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from types import SimpleNamespace
+
 import pytest
 
 from cronqueue import upkeep as duties
@@ -10,21 +13,61 @@ from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.settings import Settings
 from cronqueue.upkeep import LONGEST_SILENCE, LOOK_PERIOD, Upkeep
-from job_rows import recorded_statements
+from job_rows import add, get, now, recorded_statements
 
 
 def test_a_supervisor_that_has_just_looked_for_work_does_not_ask_whether_the_database_is_there(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upkeep, now = Upkeep(database, Settings(), Band()), boottime()
-    upkeep.turn(now, [], False)
-    monkeypatch.setattr(duties, "boottime", lambda: now + LOOK_PERIOD)
+    upkeep, began = Upkeep(database, Settings(), Band()), boottime()
+    upkeep.turn(began, [], False)
+    monkeypatch.setattr(duties, "boottime", lambda: began + LOOK_PERIOD)
     upkeep.probe([])
 
     with recorded_statements(database) as asked:
-        upkeep._renew(now + LOOK_PERIOD, [])
+        upkeep._renew(began + LOOK_PERIOD, [])
     assert asked == []
     with recorded_statements(database) as asked:
-        upkeep._renew(now + LOOK_PERIOD + LONGEST_SILENCE, [])
+        upkeep._renew(began + LOOK_PERIOD + LONGEST_SILENCE, [])
     assert bool(asked) is database.is_postgresql  # SQLite's clock is the machine's
-    assert upkeep._contact.silent_for(now + LOOK_PERIOD + LONGEST_SILENCE) == 0
+    assert upkeep._contact.silent_for(began + LOOK_PERIOD + LONGEST_SILENCE) == 0
+
+
+def test_an_idle_supervisor_sees_by_its_look_that_no_lease_has_run_out(database: Database) -> None:
+    upkeep = Upkeep(database, Settings(), Band())
+    upkeep._contact.touched(boottime() - 1e-3)
+    upkeep._contact._since = boottime() - 3600
+    upkeep._rescue_at = boottime()
+    upkeep.probe([])
+    with recorded_statements(database) as asked:
+        upkeep._rescue(boottime())
+    assert asked == []
+
+    lost = now() - timedelta(minutes=1)
+    job = add(database, state="running", lock_token="t", attempts=1, locked_until=lost)
+    upkeep._rescue_at = boottime()
+    upkeep.probe([])
+    upkeep._rescue(boottime())
+    assert get(database, job).state == "queued"
+
+
+def test_with_nothing_to_renew_the_look_for_work_stands_for_a_renewal(database: Database) -> None:
+    upkeep, child = Upkeep(database, Settings(), Band()), Idle()
+    upkeep._contact.touched(at := boottime())
+    with recorded_statements(database) as asked:
+        upkeep._renew(at + 1, [child])  # type: ignore[list-item]
+    assert asked == []
+    assert child.board.renewed_at == at
+    upkeep._renew_at = 0.0
+    upkeep._renew(at + LONGEST_SILENCE, [child])  # type: ignore[list-item]
+    assert child.board.renewed_at == at + LONGEST_SILENCE
+
+
+class Idle:
+    """An executor that holds nothing."""
+
+    def __init__(self) -> None:
+        self.board = SimpleNamespace(renewed_at=0.0)
+
+    def held_tokens(self) -> set[str]:
+        return set()
