@@ -16,16 +16,18 @@ from typing import Any
 import pytest
 
 from alert_sinks import MailSink, WebSink, mail_sink, web_sink
+from cronqueue import configuration
 from cronqueue.database import Database
-from cronqueue.plugins import installed
 from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.settings import Settings
+from cronsched import sweeps
 from cronsched.alerts import outbox
 from cronsched.alerts.looking import LOOK_PERIOD, look, ping_of_daemon
-from cronsched.alerts.sending import send_due, watch
+from cronsched.alerts.sending import send_due
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
 from cronsched.reconcile import apply
+from cronsched.sweeps import sweep_schedules
 from cronsched.triggers import Every
 from job_rows import NOW, add, configured, execute, opened, pass_time, query
 
@@ -391,5 +393,13 @@ def test_what_is_old_is_deleted(database: Database, web: WebSink) -> None:
         assert query(database, f"SELECT COUNT(*) FROM {table}") == [(0,)]
 
 
-def test_every_worker_takes_part() -> None:
-    assert watch in installed("cronqueue.sweep")
+def test_every_worker_with_a_channel_takes_part(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Database] = []
+    monkeypatch.setattr(sweeps, "watch", taken.append)
+    sweep_schedules(database)
+    assert taken == []
+    monkeypatch.setattr(configuration, "settings", lambda: Settings(alerts_command="cat"))
+    sweep_schedules(database)
+    assert taken == [database]

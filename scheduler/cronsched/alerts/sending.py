@@ -1,6 +1,7 @@
 """The thread that sends, beside whatever the process does: a channel that hangs holds up no job and no lease.
 
-`watch` is what every worker calls every few seconds (`cronqueue.sweep`), and every daemon with each pass.
+`watch` is what every worker calls every few seconds where there is somebody to tell (`cronsched.sweeps`), and
+every daemon with each pass.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ def watch(database: Database, settings: Settings | None = None) -> None:
         if is_outage(error):
             raise
         log.exception("looking for alerts failed")
+
+
+def tells_anybody(settings: Settings) -> bool:
+    """Whether this process has an address of its own; a watched schedule may have others."""
+    return bool(channels_of(settings)) or settings.alerts_daemon_ping is not None
 
 
 def send_due(database: Database, settings: Settings) -> int:
