@@ -60,7 +60,8 @@ class Board:
             # Written, not only made long: on a full disk this fails here, and not at the first touch.
             with os.fdopen(number, "wb") as file:
                 file.write(bytes((_ENTRIES + entries * _ENTRY_WORDS) * _WORD))
-        except OSError:
+        except OSError as error:
+            error.filename = name
             os.unlink(name)
             raise
         return cls(Path(name), entries)

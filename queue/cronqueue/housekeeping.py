@@ -88,6 +88,21 @@ class Housekeeper(threading.Thread):
         super().__init__(name="housekeeping", daemon=True)
         self._housekeeping = housekeeping
         self._stop_asked = threading.Event()
+        self._has_begun = False
+        self._begin_at = float("-inf")
+
+    def begin(self, now: float) -> None:
+        """Start, unless that is done; where no thread can be had, again after a pause."""
+        if self._has_begun or now < self._begin_at:
+            return
+        try:
+            self.start()
+            self._has_begun = True
+        except RuntimeError as error:
+            self._begin_at = now + FAILURE_PAUSE
+            log.error(
+                "housekeeping could not be started, next try in %.1f s: %s", FAILURE_PAUSE, error
+            )
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -104,4 +119,5 @@ class Housekeeper(threading.Thread):
     def stop(self) -> None:
         """Begin no further duty; one that is being done has a moment to end."""
         self._stop_asked.set()
-        self.join(_LONGEST_END)
+        if self._has_begun:
+            self.join(_LONGEST_END)

@@ -1,6 +1,7 @@
 """An outage as a service lives through it: longer and longer pauses, and few words.
 
-`now` is seconds of `clock.boottime`.
+Of the database mostly; of room on a disk, of memory, processes or open files just as well. `now` is seconds
+of a clock that is never set.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from cronqueue.database import is_outage
+from cronqueue.errors import ClockLeapt
 
 # However often the tries fail, and for whatever reason: a line in this time.
 LOG_PERIOD = 1.0
@@ -22,6 +24,7 @@ class Outage:
         self._longest = longest
         self._logged_at = float("-inf")
         self._began_at: float | None = None
+        self._is_of_database = False
         #: Seconds until the next try; 0 when the last one succeeded.
         self.pause = 0.0
 
@@ -30,22 +33,26 @@ class Outage:
         self.pause = min(max(self.pause * 2, self._first), self._longest)
         if self._began_at is None:
             self._began_at = now
+        self._is_of_database = is_outage(error)
         if now - self._logged_at < LOG_PERIOD:
             return
         self._logged_at = now
-        if is_outage(error):
+        if self._is_of_database:
             self._log.warning(
                 "the database is away, next try in %.1f s: %s", self.pause, first_line(error)
             )
-        else:
-            self._log.error(
-                "talking to the database failed, next try in %.1f s", self.pause, exc_info=error
+        elif isinstance(error, OSError | ClockLeapt):  # no fault of ours, and it says it all
+            self._log.warning(
+                "a turn failed, next try in %.1f s: %s", self.pause, first_line(error)
             )
+        else:
+            self._log.error("a turn failed, next try in %.1f s", self.pause, exc_info=error)
 
     def is_over(self, now: float) -> None:
         """A try has succeeded."""
         if self._began_at is not None:
-            self._log.info("the database is back after %.1f s", now - self._began_at)
+            what = "the database is back" if self._is_of_database else "it goes on"
+            self._log.info("%s after %.1f s", what, now - self._began_at)
         self._began_at, self.pause = None, 0.0
 
 

@@ -31,6 +31,7 @@ class SignsOfLife:
         self._address = _address(environ.pop("NOTIFY_SOCKET", ""))
         self._is_ready = False
         self._word = ""
+        self._has_failed = False
         self._next_at = float("-inf")
 
     def ready(self, status: str) -> None:
@@ -68,20 +69,23 @@ class SignsOfLife:
             log.debug("the service manager does not listen: %s", error)
 
     def _touch(self, word: str) -> None:
-        """A word that has changed is written beside it first, so that nobody reads half of it."""
+        """Both words are of one length, and each is written over the other: that takes no room on a full
+        disk, and nobody reads half of one."""
+        self._word = word
         if self._file is None:
             return
         try:
-            if word == self._word and self._file.exists():
-                self._file.touch()
-            else:
-                new = self._file.with_name(f"{self._file.name}.new")
-                new.write_text(f"{word}\n")
-                new.replace(self._file)
-                self._word = word
+            with open(self._file, "wb", buffering=0, opener=_in_its_place) as file:
+                file.write(f"{word}\n".encode())
+            self._has_failed = False
         except OSError as error:
-            log.warning("no sign of life in %s: %s", self._file, error.strerror)
-            self._file = None
+            if not self._has_failed:
+                log.warning("no sign of life in %s for now: %s", self._file, error.strerror)
+            self._has_failed = True
+
+
+def _in_its_place(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_TRUNC, 0o666)
 
 
 def _address(path: str) -> str | None:

@@ -49,7 +49,7 @@ _SAME_SIGNAL = 0.05
 SHORT_LIFE = 5.0
 # Between tries while the database is away; executors wait for the first renewal, too.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
-_LONGEST_RESTART_PAUSE = 30.0
+_FIRST_RESTART_PAUSE, _LONGEST_RESTART_PAUSE = 1.0, 30.0
 _LISTEN_AGAIN_AFTER = 5.0
 # After a hint it may be that a job has come for later: when it is due is looked up this much later.
 # The executor that was woken has taken what is due by then, and the next delayed job waits no longer.
@@ -106,9 +106,8 @@ class Supervisor:
         """Work until told to stop; returns the exit code."""
         schema.require(self._database)
         self._catch_signals()
-        for spec in specs_of(self._template):
-            self._start_child(spec)
-        self._housekeeper.start()
+        self._missing = specs_of(self._template)
+        self._start_missing(boottime())
         log.info("worker %s: %s", self._template.name, _in_words(self._settings))
         while not self._is_finished():
             self._wait()
@@ -119,7 +118,7 @@ class Supervisor:
             now = boottime()
             self._give_signs(now)
             self._end_overdue(now, time.monotonic())
-            self._replace_missing(now)
+            self._start_missing(now)
             if now >= self._upkeep_at:
                 self._keep_up(now)
         return self._leave()
@@ -211,7 +210,9 @@ class Supervisor:
             self._restart_at = self._restart_pause = 0.0
 
     def _lengthen_restart_pause(self, now: float) -> None:
-        self._restart_pause = min(max(self._restart_pause * 2, 0.5), _LONGEST_RESTART_PAUSE)
+        self._restart_pause = min(
+            max(self._restart_pause * 2, _FIRST_RESTART_PAUSE), _LONGEST_RESTART_PAUSE
+        )
         self._restart_at = now + self._restart_pause
 
     def _end_overdue(self, now: float, awake: float) -> None:
@@ -229,7 +230,12 @@ class Supervisor:
             elif self._abort_at is not None and now > self._abort_at + KILL_AFTER_ABORT:
                 child.kill("it did not end in time after the abort")
 
-    def _replace_missing(self, now: float) -> None:
+    def _start_missing(self, now: float) -> None:
+        """Start what is not there, or not any more; what cannot be started now is tried again."""
+        self._start_executors(now)
+        self._housekeeper.begin(now)
+
+    def _start_executors(self, now: float) -> None:
         if self._is_stopping():
             return
         if not self._has_an_end():
@@ -257,7 +263,11 @@ class Supervisor:
         if now < watch.look_at or self._template.schedules is None:
             return
         watch.look_at = now + _FILES_PERIOD
-        seen = fingerprint(Path(self._template.schedules))
+        try:
+            seen = fingerprint(Path(self._template.schedules))
+        except OSError as error:
+            log.warning("the schedule files cannot be looked at: %s", error)
+            return
         if watch.seen is None:
             watch.seen = seen
         elif seen != watch.seen:

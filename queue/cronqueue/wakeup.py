@@ -45,7 +45,8 @@ _FLUSH_AT_EXIT_SECONDS = 1.0
 def notify(database: Database) -> None:
     """Tell the workers that jobs were written and committed; never blocks, never fails."""
     if database.is_postgresql:
-        _notifier(database).notify()
+        with suppress(RuntimeError):  # no thread can be had; the workers poll
+            _notifier(database).notify()
     for heard in _heard_here:
         heard()
 

@@ -24,9 +24,9 @@ from typing import Any
 
 from cronqueue import schema
 from cronqueue.clockwatch import ClockWatch
-from cronqueue.database import Database, is_outage, read_now
-from cronqueue.errors import ClockLeapt
+from cronqueue.database import Database, read_now
 from cronqueue.imports import fingerprint
+from cronqueue.outage import Outage
 from cronqueue.registration import Presence, default_name, heartbeat, sign_off
 from cronqueue.settings import Settings
 from cronqueue.signsoflife import SignsOfLife
@@ -92,7 +92,7 @@ class Daemon:
         self._look_at = self._pass_at = self._heartbeat_at = self._prune_at = float("-inf")
         self._ask_again_at = self._ask_again_after = float("inf")
         self._clock_watch = ClockWatch()
-        self._pause = 0.0
+        self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._is_follower = False
         self._pending: str | None = None
         self._warned_of: set[Path] = set()
@@ -105,8 +105,8 @@ class Daemon:
         signs = SignsOfLife(self._settings.alive_file)
         while not self._is_stopping:
             pause = self._turn_safely()
-            signs.alive(time.monotonic(), at_work=not self._pause)
-            if not self._pause:
+            signs.alive(time.monotonic(), at_work=not self._outage.pause)
+            if not self._outage.pause:
                 signs.ready(f"schedules of {self._options.folder}")
             _wait(signals, pause)
         signs.stopping()
@@ -275,15 +275,9 @@ class Daemon:
         try:
             self.turn(time.monotonic())
         except Exception as error:
-            self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            if isinstance(error, ClockLeapt):
-                log.warning("%s", error)
-            elif is_outage(error):
-                log.warning("the database is away, next try in %.1f s: %s", self._pause, error)
-            else:
-                log.error("a turn failed, next try in %.1f s", self._pause, exc_info=error)
-            return self._pause
-        self._pause = 0.0
+            self._outage.failed(error, time.monotonic())
+            return self._outage.pause
+        self._outage.is_over(time.monotonic())
         due = min(self._look_at, self._pass_at, self._heartbeat_at, self._prune_at)
         return max(due - time.monotonic(), 0.0)
 

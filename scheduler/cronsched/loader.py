@@ -31,6 +31,8 @@ CHILD_TIMEOUT = timedelta(seconds=60)
 _GRACE_SECONDS = 5.0
 # How soon a child is noticed that is not wanted any more.
 _LOOK_SECONDS = 0.2
+# The child's exit code when the files are loaded and there is no room for what they declare.
+_NOT_WRITTEN = os.EX_IOERR
 # What faulthandler prints of a child that hangs or crashes: the innermost call comes first.
 _TIMED_OUT = "Timeout ("
 _TRACED = re.compile(r'File "([^"]+)", line ([0-9]+)')
@@ -75,7 +77,8 @@ def load_in_child(
     """`load` in a fresh interpreter with this one's working directory and module path.
 
     A crash and a timeout become faults. What the files print goes nowhere. Once `is_stopped`, the
-    loading is broken off, which is a fault too.
+    loading is broken off, which is a fault too. Raises OSError where the machine is short of something:
+    that is no fault of the files.
     """
     with tempfile.TemporaryDirectory(prefix="cronsched-") as scratch:
         result, output = Path(scratch, "manifest.json"), Path(scratch, "output")
@@ -87,6 +90,8 @@ def load_in_child(
         ending = _run(command, output, longest, is_stopped)
         if ending == 0 and result.exists():
             return Manifest.from_json(result.read_text("utf-8"))
+        if ending == _NOT_WRITTEN:
+            raise OSError(f"what the schedule files declare could not be written to {result}")
         printed = output.read_text("utf-8", "replace")
     return make_manifest((), [_fault_of_child(Path(folder), ending, printed, timeout)])
 
@@ -108,7 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pid = os.getpid()
     manifest = load(chosen.folder, chosen.modules, tz=chosen.tz, missing_ok=chosen.missing_ok)
     if os.getpid() == pid:  # a file may fork, and its child comes out here as well
-        Path(chosen.result).write_text(manifest.to_json(), "utf-8")
+        try:
+            Path(chosen.result).write_text(manifest.to_json(), "utf-8")
+        except OSError:
+            os._exit(_NOT_WRITTEN)
     # Threads that the files have started must not keep us.
     os._exit(0)
 

@@ -60,9 +60,7 @@ def test_jobs_are_run_retried_and_taken_over_from_the_dead(stage: Stage) -> None
     for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
         assert query(stage.database, f"SHOW {name}") == [("0",)]
     for service in (first, second):
-        assert not service.said(
-            "away|prepared statement|no notification|talking to the database failed"
-        )
+        assert not service.said("away|prepared statement|no notification|a turn failed")
 
 
 def test_schedules_are_written_admitted_and_audited(stage: Stage) -> None:

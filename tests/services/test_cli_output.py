@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from command import Project
 from cronqueue.database import Database
+from cronsched.cli.base import State
+from cronsched.cli.up import _tell_next
 from job_rows import add, now
 
 SCHED = Path(sys.executable).parent / "sched"
@@ -213,3 +216,21 @@ def test_up_hands_its_options_on_names_its_database_once_and_ends_cleanly(
     assert process.wait(60) == 0
     assert "daemon" in logged.read_text()
     assert "database" not in logged.read_text()
+
+
+def test_up_goes_on_when_the_server_has_ended_its_session(postgres_url: str) -> None:
+    database, other = Database(postgres_url), Database(postgres_url)
+    _tell_next(State(), database, None)
+    with other.autocommit() as connection:
+        connection.execute(text(OTHERS_ENDED))
+
+    assert _tell_next(State(), database, "told") == "told"
+
+    for each in (database, other):
+        each.dispose()
+
+
+OTHERS_ENDED = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""

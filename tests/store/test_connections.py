@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from cronqueue import job, schema
 from cronqueue.database import Database
 from cronqueue.testing import SchedQueue
+from cronqueue.wakeup import notify
 from job_rows import execute, query
 
 
@@ -111,3 +112,17 @@ def test_no_log_line_has_an_argument_in_it(
     sched_queue.drain()
     assert caplog.records != []
     assert "canary" not in caplog.text
+
+
+def test_a_hint_that_no_thread_can_be_had_for_fails_nobody(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    database = Database(postgres_url)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        notify(database)
+    notify(database)
+    database.dispose()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 
 import pytest
 
@@ -40,4 +42,20 @@ def test_there_is_a_line_each_second_at_most_and_one_at_the_end(
         "the database is away, next try in 0.1 s: cannot use the database: refused",
         "the database is away, next try in 0.5 s: cannot use the database: refused",
         "the database is back after 2.0 s",
+    ]
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE, errno.ENOSPC, errno.ENOMEM])
+def test_what_the_machine_is_short_of_is_told_in_one_line(
+    number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage = Outage(LOG, first=0.1, longest=0.5)
+    with caplog.at_level(logging.INFO):
+        outage.failed(OSError(number, os.strerror(number)), now=10)
+        outage.is_over(now=11)
+
+    assert not any(record.exc_info for record in caplog.records)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"a turn failed, next try in 0.1 s: [Errno {number}] {os.strerror(number)}",
+        "it goes on after 1.0 s",
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +94,31 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) ->
     for turn in range(5_000):
         signs.alive(turn * PERIOD, at_work=True)
     assert 0 < len(heard(manager)) < 5_000
+
+
+def test_a_file_that_cannot_be_written_for_a_while_is_written_again_afterwards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "away" / "alive"
+    signs = SignsOfLife(str(file), {})
+    for turn in range(3):
+        signs.alive(turn * PERIOD, at_work=True)
+    file.parent.mkdir()
+    signs.alive(3 * PERIOD, at_work=True)
+    assert file.read_text() == "ready\n"
+    assert len(caplog.records) == 1
+
+
+def test_on_a_full_disk_the_file_goes_on_to_say_how_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "alive"
+    signs = SignsOfLife(str(file), {})
+    signs.alive(0, at_work=False)
+    os.utime(file, (0, 0))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
+    try:
+        signs.alive(PERIOD, at_work=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.read_text() == "ready\n"
+    assert file.stat().st_mtime > 0

@@ -149,11 +149,13 @@ def _say(state: State, words: str) -> None:
 
 def _tell_next(state: State, database: Database, told: object) -> object:
     """Print what runs next, if the schedules are not those of which we told last."""
+    from sqlalchemy.exc import DBAPIError
+
     from cronsched.schedule_queries import list_schedules, soonest
 
     try:
         rows = list_schedules(database)
-    except CronqueueError:
+    except (CronqueueError, DBAPIError):
         return told  # the services say that the database is away
     known = [(row.name, row.revision, row.state) for row in sorted(rows, key=lambda row: row.name)]
     if not rows or known == told:
