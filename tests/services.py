@@ -274,6 +274,24 @@ def behind_proxy(server: PostgresServer, folder: Path) -> Iterator[tuple[Stage, 
         proxy.close()
 
 
+@contextmanager
+def few_connections(server: PostgresServer, folder: Path, limit: int) -> Iterator[Stage]:
+    """A stage whose programs have so many connections together; the test itself is not counted."""
+    url = make_url(server.url())
+    owner = Database(url)
+    with owner.autocommit() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE app LOGIN CONNECTION LIMIT {limit}")
+        connection.exec_driver_sql("GRANT CREATE ON SCHEMA public TO app")
+    owner.dispose()
+    app = url.set(username="app").render_as_string(hide_password=False)
+    database = Database(app)
+    schema.upgrade(database)
+    database.dispose()
+    with stage_in(folder, server.url()) as stage:
+        stage.url = app
+        yield stage
+
+
 def is_alive(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
     with suppress(OSError):

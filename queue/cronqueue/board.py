@@ -5,10 +5,11 @@ it need the executor: a body that lets nothing else of its process run keeps its
 its claim stands here before it begins. The supervisor writes when it last renewed the leases; an executor
 that finds this too old starts nothing.
 
-    header   renewed_at f64 · beat_at f64
+    header   renewed_at f64 · beat_at f64 · refused_at f64
     entries  job_id i64 · hard_deadline f64 · lock_token, one for each job that began and is not finished yet
 
-Renewals are of `clock.boottime`, since leases run out while the machine sleeps. What bodies and loops do
+Renewals, and when the server refused either side a connection, are of `clock.boottime`, since leases run
+out while the machine sleeps. What bodies and loops do
 is of `time.monotonic`: they sleep with it. Both are the same in all processes. A single value is written
 at once, so no lock.
 """
@@ -25,9 +26,9 @@ from pathlib import Path
 
 _ENTRY = struct.Struct("qd24s")
 _TOKEN = struct.Struct("24s")
-# In words of eight bytes: where the header's two lie, and those of an entry.
+# In words of eight bytes: where the header's three lie, and those of an entry.
 _WORD = 8
-_RENEWED_AT, _BEAT_AT, _ENTRIES = 0, 1, 2
+_RENEWED_AT, _BEAT_AT, _REFUSED_AT, _ENTRIES = 0, 1, 2, 3
 _ENTRY_WORDS = _ENTRY.size // _WORD
 
 
@@ -87,6 +88,15 @@ class Board:
     @beat_at.setter
     def beat_at(self, moment: float) -> None:
         self._times[_BEAT_AT] = moment
+
+    @property
+    def refused_at(self) -> float:
+        """When the server last had no connection for one of us; 0 for never."""
+        return self._times[_REFUSED_AT]
+
+    @refused_at.setter
+    def refused_at(self, moment: float) -> None:
+        self._times[_REFUSED_AT] = moment
 
     def begin(self, entry: int, job_id: int, lock_token: str, hard_deadline: float | None) -> None:
         """The body begins now. The id goes last: an entry counts by it."""

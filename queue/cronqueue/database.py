@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import URL, Connection, Engine, TextClause, make_url, text
@@ -32,9 +32,13 @@ from sqlalchemy.sql.selectable import TextualSelect
 from cronqueue.arrays import to_array
 from cronqueue.clock import Clock, SystemClock
 from cronqueue.columns import Instant, to_text
+from cronqueue.crowding import Crowding
 from cronqueue.direct import Direct
 from cronqueue.engines import POOLER, READ_ONLY, SQLITE_BUSY, create_engine_of
 from cronqueue.errors import ConfigurationError, DatabaseUnreachable, OutcomeUnknown
+
+if TYPE_CHECKING:
+    from cronqueue.board import Board
 
 T = TypeVar("T")
 
@@ -56,18 +60,19 @@ class Database:
         pool_size: int = 5,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
+        self.crowding = Crowding()
         self._is_ours = True
         self._pool_size = pool_size
         parsed = None
         if engine is None:
             parsed = parse_url(url or "")
-            engine = create_engine_of(parsed, pool_size)
+            engine = create_engine_of(parsed, pool_size, self.crowding)
         elif engine.dialect.name == "postgresql" and not engine.dialect.is_async:
             self._is_ours = False
         else:
             # A caller's SQLite engine begins its transactions in another way, and an asynchronous one
             # works in its event loop only: ours goes to the same database.
-            engine = create_engine_of(_synchronous(parse_url(engine.url)), pool_size)
+            engine = create_engine_of(_synchronous(parse_url(engine.url)), pool_size, self.crowding)
         self.engine = engine
         if not self._is_ours:
             # Whatever level the caller's own transactions have: ours count on this one.
@@ -152,7 +157,7 @@ class Database:
         """The way past transactions; None on a caller's engine, whose connections have their own mode."""
         if not self._is_ours:
             return None
-        engine = create_engine_of(self.url, self._pool_size, autocommit=True)
+        engine = create_engine_of(self.url, self._pool_size, self.crowding, autocommit=True)
         return Direct(engine, most_at_hand=self._pool_size)
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -176,6 +181,13 @@ class Database:
         """The database's time."""
         with self.autocommit() as connection:
             return read_now(self, connection)
+
+    def make_room(self, board: Board) -> None:
+        """Give up what is not in use, if the server has no connection left for us or for the other side
+        of the board."""
+        self.crowding.share(board)
+        if self.crowding.is_on():
+            self.dispose()
 
     def dispose(self) -> None:
         """Close the connections; an engine of the caller's stays as it is."""

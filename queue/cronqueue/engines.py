@@ -12,7 +12,9 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.pool import ConnectionPoolEntry
 
+from cronqueue.crowding import Crowding
 from cronqueue.errors import ConfigurationError
 
 # Writers of SQLite queue up behind one another; the worst wait seen with 16 of them is 3 s.
@@ -44,19 +46,23 @@ READ_ONLY = "25006"
 SQLITE_BUSY = ("database is locked", "database table is locked", "database schema has changed")
 
 
-def create_engine_of(url: URL, pool_size: int, *, autocommit: bool = False) -> Engine:
+def create_engine_of(
+    url: URL, pool_size: int, crowding: Crowding, *, autocommit: bool = False
+) -> Engine:
     """An engine of ours. Raises ConfigurationError where the driver is missing."""
     try:
         if url.get_backend_name() == "sqlite":
             return _create_sqlite_engine(url, pool_size)
-        return _create_postgresql_engine(url, pool_size, autocommit)
+        return _create_postgresql_engine(url, pool_size, crowding, autocommit)
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigurationError(
             f"the driver for {url.drivername} is missing ({error}): pip install 'cronqueue[postgres]'"
         ) from None
 
 
-def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Engine:
+def _create_postgresql_engine(
+    url: URL, pool_size: int, crowding: Crowding, autocommit: bool
+) -> Engine:
     arguments = {key: value for key, value in POSTGRESQL_CONNECT.items() if key not in url.query}
     is_pooled = POOLER in url.query
     if is_pooled:
@@ -77,7 +83,13 @@ def _create_postgresql_engine(url: URL, pool_size: int, autocommit: bool) -> Eng
 
         @event.listens_for(engine, "do_connect")
         def connect(dialect: object, record: object, given: Any, named: Any) -> Any:
-            return PatientConnection.connect(*given, **named)
+            with crowding.watched():
+                return PatientConnection.connect(*given, **named)
+
+    @event.listens_for(engine, "checkin")
+    def give_up(connection: object, record: ConnectionPoolEntry) -> None:
+        if crowding.is_on():
+            record.invalidate()
 
     @event.listens_for(engine, "connect")
     def settle(connection: Any, record: object) -> None:

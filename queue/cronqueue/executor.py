@@ -121,6 +121,7 @@ class Executor:
 
     def turn(self) -> None:
         """Wait until there is something to do, and do it."""
+        self._database.make_room(self._board)
         self._take_messages()
         now = self._board.beat_at = time.monotonic()
         self._interrupts.fire_due(now)

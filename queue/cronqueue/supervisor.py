@@ -115,6 +115,7 @@ class Supervisor:
             for child in self._children:
                 child.receive()
             self._bury_dead()
+            self._make_room()
             now = boottime()
             self._give_signs(now)
             self._end_overdue(now, time.monotonic())
@@ -179,6 +180,14 @@ class Supervisor:
             self._listener.close()
             self._listener = None
             self._listen_at = boottime() + _LISTEN_AGAIN_AFTER
+
+    def _make_room(self) -> None:
+        """While the server has no connections left, keep none; then new jobs are noticed by polling."""
+        for child in self._children:
+            self._database.make_room(child.board)
+        if self._listener is not None and self._database.crowding.is_on():
+            self._listener.close()
+            self._listener = None
 
     def _give_signs(self, now: float) -> None:
         is_ready = any(child.is_ready for child in self._children)
@@ -299,7 +308,7 @@ class Supervisor:
             self._upkeep_at = failed_at + self._outage.pause
 
     def _listen(self, now: float) -> None:
-        if self._listener is not None or now < self._listen_at:
+        if self._listener is not None or now < self._listen_at or self._database.crowding.is_on():
             return
         self._listen_at = now + _LISTEN_AGAIN_AFTER
         try:

@@ -154,11 +154,9 @@ class PostgresListener:
     def __init__(self, database: Database) -> None:
         from cronqueue.patientconnection import PatientConnection
 
-        self._connection = PatientConnection.connect(
-            *_connect_arguments(database.engine)[0],
-            **_connect_arguments(database.engine)[1],
-            autocommit=True,
-        )
+        given, named = _connect_arguments(database.engine)
+        with database.crowding.watched():
+            self._connection = PatientConnection.connect(*given, **named, autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
 
     def fileno(self) -> int:

@@ -19,9 +19,10 @@ from sqlalchemy import insert
 from cronqueue import Job, enqueue, schema
 from cronqueue.database import Database
 from cronqueue.errors import DatabaseUnreachable
+from cronsched.cli.exits import NO_DATABASE
 from job_rows import all_jobs, configured, query
 from postgres_server import PostgresServer
-from services import NO_ARGUMENTS, Stage, eventually, stage_in
+from services import NO_ARGUMENTS, Stage, eventually, few_connections, stage_in
 from torture import history
 from torture.test_storm import QUICK
 
@@ -70,6 +71,31 @@ def test_no_living_worker_loses_its_job_while_the_database_is_away_for_three_lea
 
         assert {stage.wait_for(job).attempts for job in jobs} == {1}
         assert len(stage.notes("began")) == workers
+
+
+@pytest.mark.timeout(600)
+def test_more_workers_than_the_server_has_connections_for_do_their_jobs(
+    own_postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    with few_connections(own_postgres_server, tmp_path, limit=8) as stage:
+        jobs = stage.enqueue_quick(500)
+        services = [stage.worker("--lease", "5s") for _ in range(12)]
+
+        def is_through() -> bool:
+            for index, each in enumerate(services):
+                # As a service manager does: what finds no connection at its start ends, and is started again.
+                if (code := each.process.poll()) is not None:
+                    assert code == NO_DATABASE, each.lines()
+                    services[index] = stage.worker("--lease", "5s")
+            was_refused = any(each.said(REFUSED) for each in stage.services)
+            return was_refused and _unended(stage) == 0
+
+        for _ in range(3):
+            eventually(is_through, "the end of all", within=300)
+            jobs += stage.enqueue_quick(500)
+        eventually(is_through, "the end of all", within=300)
+        assert {note.job_id for note in stage.notes("ran")} == set(jobs)
+        assert {job.state for job in all_jobs(stage.database)} == {"succeeded"}
 
 
 @pytest.mark.timeout(300)
@@ -187,6 +213,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+REFUSED = "too many connections"
 DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 
