@@ -210,17 +210,22 @@ def _file_limit(scene: Scene, size: int) -> Iterator[None]:
     try:
         yield
     finally:
-        # Those that were started meanwhile have it from their parents.
-        _limit(scene, resource.RLIM_INFINITY)
+        # Those that were started meanwhile have it from their parents, and so has who is started just now.
+        while _limit(scene, resource.RLIM_INFINITY):
+            pass
 
 
-def _limit(scene: Scene, size: int) -> None:
+def _limit(scene: Scene, size: int) -> int:
+    """Let no file of the services grow beyond this; returns how many processes had another limit."""
+    changed = 0
     for pid in [
         pid for each in scene.workers + scene.daemons for pid in (each.pid, *each.others())
     ]:
         with suppress(ProcessLookupError):
-            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            before, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+            changed += before != size
+    return changed
 
 
 def _signal(pid: int | None, number: signal.Signals) -> None:

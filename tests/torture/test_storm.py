@@ -188,10 +188,23 @@ class Storm:
             self._look_after_services()
             return query(database, _UNENDED, now=now) == [(0,)]
 
-        eventually(is_calm, "the end of every job", within=CALM)
+        try:
+            eventually(is_calm, "the end of every job", within=CALM)
+        except AssertionError:
+            pytest.fail("\n".join(self._what_goes_on(now)), pytrace=False)
         for service in self.scene.daemons + self.scene.workers:
             if (code := service.stop()) not in EXITS:
                 self.odd_ends.append(f"{service.name} was stopped and ended with {code}")
+
+    def _what_goes_on(self, now: object) -> Iterator[str]:
+        """The jobs that do not end, and what services said last."""
+        unended = query(self.stage.database, _UNENDED.replace("COUNT(*)", "*"), now=now)
+        yield f"{len(unended)} jobs did not end within {CALM:g} s:"
+        yield from map(str, unended[:20])
+        for service in self.scene.daemons + self.scene.workers:
+            code = service.process.poll()
+            yield f"{service.name}, {'which runs' if code is None else f'ended with {code}'}, said last:"
+            yield from service.lines()[-20:]
 
     def _accepted(self) -> set[int]:
         lines = [
