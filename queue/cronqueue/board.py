@@ -26,6 +26,8 @@ from pathlib import Path
 
 _ENTRY = struct.Struct("qd24s")
 _TOKEN = struct.Struct("24s")
+# In the place of a deadline: the body has ended, and nothing is to be done about it any more.
+_OVER = -1.0
 # In words of eight bytes: where the header's three lie, and those of an entry.
 _WORD = 8
 _RENEWED_AT, _BEAT_AT, _REFUSED_AT, _ENTRIES = 0, 1, 2, 3
@@ -34,12 +36,21 @@ _ENTRY_WORDS = _ENTRY.size // _WORD
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A job whose body began; `hard_deadline` is 0 without one, or when the body is over."""
+    """A job whose body began, and is not finished."""
 
     entry: int
     job_id: int
     hard_deadline: float
     lock_token: str
+
+    @property
+    def is_over(self) -> bool:
+        """The body has ended; its finish is not known to be written."""
+        return self.hard_deadline == _OVER
+
+    def is_overdue(self, now: float) -> bool:
+        """The body has run past its hard deadline; 0 stands for none."""
+        return 0.0 < self.hard_deadline < now
 
 
 class Board:
@@ -108,7 +119,7 @@ class Board:
 
     def end_body(self, entry: int) -> None:
         """The body is over; its attempt counts until the finish is known."""
-        self._times[_ENTRIES + entry * _ENTRY_WORDS + 1] = 0.0
+        self._times[_ENTRIES + entry * _ENTRY_WORDS + 1] = _OVER
 
     def clear(self, entries: Iterable[int]) -> None:
         """These jobs are finished, or lost: whatever happens now does not concern them."""

@@ -6,6 +6,7 @@ import logging
 import os
 import select
 import signal
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -14,7 +15,7 @@ from typing import Any
 from cronqueue.board import Board
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.processes import end_for_good, is_stopped
-from cronqueue.rescue import Death
+from cronqueue.rescue import CulpritOutcome, Death
 
 log = logging.getLogger("cronqueue.worker")
 
@@ -40,10 +41,13 @@ class Child:
     is_retiring: bool = False
     #: It has said that it is through.
     is_done: bool = False
-    #: The job for whose timeout we have ended it, or None.
+    #: The job for which we have ended it, or None, and what its attempt came to.
     culprit: int | None = None
+    culprit_outcome: CulpritOutcome = "timeout"
     #: Why we have ended it.
     cause: str | None = None
+    #: The cancelled attempts whose bodies run, and when it was first told of each.
+    asked: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def worker_id(self) -> str:
@@ -84,21 +88,39 @@ class Child:
         self.is_idle = False
         self.send("wake")
 
+    def tell_cancelled(self, ids: Collection[int], now: float) -> None:
+        """Ask these jobs to end, those of them that are here."""
+        self.send("cancel", sorted(ids))
+        running = [each for each in self.board.begun() if each.job_id in ids and not each.is_over]
+        holds = [(each.lock_token, each.job_id) for each in running]
+        self.asked = {hold: self.asked.get(hold, now) for hold in holds}
+
     def is_frozen(self) -> bool:
         """Whether it is stopped: then its jobs must be free to go to others."""
         return is_stopped(self.pid)
 
     def overdue_job(self, now: float) -> int | None:
         """A job that has run past its hard timeout."""
-        overdue = [
-            each for each in self.board.begun() if each.hard_deadline and now > each.hard_deadline
-        ]
+        overdue = [each for each in self.board.begun() if each.is_overdue(now)]
         return min(overdue, key=lambda each: each.hard_deadline).job_id if overdue else None
 
-    def kill(self, cause: str, culprit: int | None = None) -> None:
+    def deaf_job(self, since: float) -> int | None:
+        """A cancelled job that has gone on since then, although it was asked to end."""
+        if not self.asked:
+            return None
+        deaf = [
+            each.job_id
+            for each in self.board.begun()
+            if not each.is_over and self.asked.get((each.lock_token, each.job_id), since) < since
+        ]
+        return deaf[0] if deaf else None
+
+    def kill(
+        self, cause: str, culprit: int | None = None, outcome: CulpritOutcome = "timeout"
+    ) -> None:
         """End the process at once."""
         if self.cause is None:
-            self.cause, self.culprit = cause, culprit
+            self.cause, self.culprit, self.culprit_outcome = cause, culprit, outcome
         self.process.kill()
 
     def death(self) -> Death | None:
@@ -113,7 +135,8 @@ class Child:
         if self.is_done:  # the exit code does not tell: a job may have called os._exit(0)
             return None
         cause = self.cause or f"its process {self.pid} {_end_in_words(self.process.exitcode)}"
-        return Death(cause, frozenset(each.job_id for each in self.board.begun()), self.culprit)
+        started = frozenset(each.job_id for each in self.board.begun())
+        return Death(cause, started, self.culprit, self.culprit_outcome)
 
     def close(self) -> None:
         """Let go of what we shared."""

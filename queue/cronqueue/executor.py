@@ -57,8 +57,6 @@ ALONE_PAUSE = 10.0
 LONGEST_TURN = 5.0
 # While no renewal is known of nothing begins; whether there was one is looked at this often.
 STALE_PAUSE = 0.25
-# A task that was asked to stop gets this long before an exception is raised in it.
-CANCEL_GRACE = 5.0
 # At an abort, what ignores its interruption for this long is left behind.
 ABORT_GRACE = 2.0
 # Between tries while the database is away. Work goes on this much later than it could, at worst.
@@ -77,6 +75,7 @@ class Executor:
         self._database = database
         settings = spec.settings
         self._trusted_for = settings.lease.total_seconds() * 2 / 3
+        self._interrupted_after = settings.cancel_timeout.total_seconds() / 3
         self._claimant = Claimant(spec.worker_id, spec.name, settings.lease)
         self._retention = Retention(
             settings.keep_finished == timedelta(0), settings.destroy_failed_jobs
@@ -417,7 +416,7 @@ class Executor:
         for execution in self._holdings.running:
             if execution.claimed.id in cancelled and not execution.job.cancelled:
                 execution.job.cancelled = True
-                self._interrupts.ask(execution, time.monotonic() + CANCEL_GRACE)
+                self._interrupts.ask(execution, time.monotonic() + self._interrupted_after)
 
     def _interrupt(self, executions: Iterable[Execution]) -> None:
         for execution in executions:

@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, text
 
@@ -26,6 +26,8 @@ log = logging.getLogger("cronqueue.worker")
 
 BATCH = 500
 
+CulpritOutcome = Literal["timeout", "interrupted"]
+
 
 @dataclass(frozen=True, slots=True)
 class Rescued:
@@ -39,13 +41,14 @@ class Rescued:
 class Death:
     """What is known of an executor that is gone.
 
-    `started` are the jobs whose bodies it had begun. `culprit` is the one for whose timeout it was
-    ended: the others then get their attempt back.
+    `started` are the jobs whose bodies it had begun. `culprit` is the one for which it was ended: its time
+    was up, or it was cancelled and did not listen. The others then get their attempt back.
     """
 
     cause: str
     started: frozenset[int]
     culprit: int | None = None
+    culprit_outcome: CulpritOutcome = "timeout"
 
 
 def rescue(database: Database, watch: ClockWatch | None = None) -> Rescued:
@@ -135,13 +138,14 @@ def _died(row: Row[Any], death: Death) -> Finished:
             "queued", delay=0.0, error=error, refund=True, attempt_outcome="refunded"
         )
         return Finished(row.id, row.lock_token, row.attempts, refunded, row.locked_by)
+    outcome = death.culprit_outcome
     if row.attempts >= row.max_attempts:
         verdict = Verdict(
-            "failed", error=death.cause, reason="attempts spent", attempt_outcome="timeout"
+            "failed", error=death.cause, reason="attempts spent", attempt_outcome=outcome
         )
     else:
         wait = backoff_seconds(row.attempts, _backoff(row.attempts), random.random())
-        verdict = Verdict("queued", delay=wait, error=death.cause, attempt_outcome="timeout")
+        verdict = Verdict("queued", delay=wait, error=death.cause, attempt_outcome=outcome)
     return Finished(row.id, row.lock_token, row.attempts, verdict, row.locked_by)
 
 

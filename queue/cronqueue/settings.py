@@ -112,6 +112,11 @@ class Settings:
     stall_timeout: timedelta = _setting(
         timedelta(minutes=15), read_positive_duration, "an executor without a sign of life is ended"
     )
+    cancel_timeout: timedelta = _setting(
+        timedelta(seconds=15),
+        read_positive_duration,
+        "a cancelled job that still runs gets an exception after a third of this; then its process is ended",
+    )
     shutdown_timeout: timedelta = _setting(
         timedelta(seconds=30), read_duration, "how long running jobs may go on after TERM"
     )

@@ -226,10 +226,13 @@ class Supervisor:
 
     def _end_overdue(self, now: float, awake: float) -> None:
         """`awake` is of `time.monotonic`: nothing is overdue because the machine was suspended."""
+        patience = self._settings.cancel_timeout
         for child in self._children:
-            job_id = child.overdue_job(awake)
-            if job_id is not None:
+            if (job_id := child.overdue_job(awake)) is not None:
                 child.kill(f"job {job_id} ran past its hard timeout", job_id)
+            elif (job_id := child.deaf_job(awake - patience.total_seconds())) is not None:
+                cause = f"job {job_id} was cancelled and went on for {format_duration(patience)}"
+                child.kill(cause, job_id, "interrupted")
             elif (
                 awake - child.board.beat_at > self._settings.stall_timeout.total_seconds()
                 and not child.is_frozen()

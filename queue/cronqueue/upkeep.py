@@ -7,6 +7,7 @@ Renewals first, then everything else; a rescue only after uninterrupted contact.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -165,7 +166,7 @@ class Upkeep:
     def _tell_cancelled(self, cancelled: frozenset[int], children: Sequence[Child]) -> None:
         if cancelled:
             for child in children:
-                child.send("cancel", sorted(cancelled))
+                child.tell_cancelled(cancelled, time.monotonic())
 
     def _return_jobs(self, now: float) -> None:
         """Looked for again for a while: the server may still be at the dead process's last commit."""

@@ -114,7 +114,10 @@ def _running(job: JobRow, now: datetime) -> Reason:
     elif job.locked_until is not None:
         words += f"; its lease is held until {_at(job.locked_until)}, and renewed while it runs"
     if job.cancel_requested_at is not None:
-        words += f"; it was asked to stop at {_at(job.cancel_requested_at)}"
+        words += (
+            f"; it was asked to stop at {_at(job.cancel_requested_at)}, and if it goes on for longer than"
+            " its worker's SCHED_CANCEL_TIMEOUT, its process is ended"
+        )
     return Reason("running", words, job.locked_until, _sched("jobs", "cancel", job.id))
 
 

@@ -11,15 +11,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import cronqueue
-from cronqueue import current_job, execution, executor, job
+from cronqueue import current_job, execution, job
 from cronqueue.configuration import get_database
 from cronqueue.errors import JobTimeout
 
 STAGE = Path(os.environ["STAGE"])
 
-# The product's are 10 s and 5 s, which is long in a test.
+# The product's is 10 s, which is long in a test.
 setattr(execution, "HARD_TIMEOUT_GRACE", timedelta(seconds=1))  # noqa: B010 - imported by it
-executor.CANCEL_GRACE = 0.5
 
 
 def note(word: str) -> None:

@@ -74,7 +74,7 @@ def test_a_task_may_look_whether_it_is_cancelled_and_shows_how_far_it_is(stage: 
 
 @pytest.mark.parametrize("task", ["wait_to_be_interrupted", "ignore_nothing"])
 def test_a_cancelled_task_that_does_not_look_is_interrupted(sqlite_stage: Stage, task: str) -> None:
-    sqlite_stage.worker()
+    sqlite_stage.worker(SCHED_CANCEL_TIMEOUT="4s")
     job = sqlite_stage.enqueue(task)
     sqlite_stage.wait_for_notes("began")
 
@@ -82,3 +82,30 @@ def test_a_cancelled_task_that_does_not_look_is_interrupted(sqlite_stage: Stage,
 
     assert sqlite_stage.wait_for(job, "cancelled").attempts == 1
     assert len(sqlite_stage.notes("interrupted")) == 1
+
+
+@pytest.mark.parametrize(
+    ("database_url", "task"),
+    [("postgresql", "ignore_everything"), ("sqlite", "hold_all_threads")],
+    indirect=["database_url"],
+)
+def test_a_cancelled_task_that_does_not_listen_is_ended_with_its_process_and_pays_alone(
+    stage: Stage, task: str
+) -> None:
+    worker = stage.worker("--lease", "60s", SCHED_CANCEL_TIMEOUT="1s")
+    neighbour = stage.enqueue("hold_first_time", "end")
+    stage.wait_for_notes("began")
+    deaf = stage.enqueue(task)
+    stage.wait_for_notes("began", 1, deaf)
+
+    cancel_job(stage.database, deaf, actor="test")
+
+    cancelled = stage.wait_for(deaf, "cancelled")
+    worker.wait_for_line("was cancelled and went on for 1s: 2 jobs go back, of which 2 had begun")
+    stage.cue("end")
+    spared = stage.wait_for(neighbour)
+    assert "went on for 1s" in (cancelled.last_error or "")
+    assert cancelled.attempts == 1
+    assert [each.outcome for each in attempts_of(stage.database, deaf)] == ["interrupted"]
+    assert (spared.attempts, spared.refunds) == (1, 1)
+    assert not spared.run_alone

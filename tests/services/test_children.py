@@ -74,6 +74,26 @@ def test_an_executor_that_said_it_was_through_has_ended_in_order() -> None:
         assert child.death() is None
 
 
+def test_a_cancelled_job_is_deaf_when_its_body_goes_on_and_not_when_it_is_over() -> None:
+    with child_that(time.sleep, 600) as child:
+        child.board.begin(0, 7, "token", None)
+        child.board.begin(1, 8, "token", None)
+        child.tell_cancelled({7, 8}, now=100.0)
+        child.board.end_body(0)  # its finish waits for the database
+        child.tell_cancelled({7, 8}, now=110.0)
+        assert child.deaf_job(since=100.0) is None
+        assert child.deaf_job(since=100.1) == 8
+
+
+def test_a_job_that_is_claimed_again_is_not_taken_for_the_one_that_was_cancelled() -> None:
+    with child_that(time.sleep, 600) as child:
+        child.board.begin(0, 7, "token", None)
+        child.tell_cancelled({7}, now=100.0)
+        child.board.clear([0])
+        child.board.begin(0, 7, "another", None)
+        assert child.deaf_job(since=200.0) is None
+
+
 def test_an_executor_that_does_not_listen_never_blocks_the_supervisor() -> None:
     with child_that(time.sleep, 600) as child:
         for _ in range(5000):

@@ -110,6 +110,19 @@ def test_a_rescue_tells_when_the_next_lease_runs_out(database: Database) -> None
     assert rescue.rescue(database).expires_in == LEASE_SECONDS - 10
 
 
+def test_a_cancelled_job_whose_process_had_to_be_ended_has_ended_and_its_neighbour_goes_back(
+    database: Database,
+) -> None:
+    deaf, neighbour = add(database), add(database)
+    claim_due(database, 2)
+    operations.cancel_job(database, deaf, actor="ann")
+    death = rescue.Death("it went on", frozenset([deaf, neighbour]), deaf, "interrupted")
+    rescue.return_jobs(database, "worker-id", death)
+    assert (get(database, deaf).state, get(database, deaf).attempts) == ("cancelled", 1)
+    assert [line.outcome for line in attempts(database, deaf)] == ["interrupted"]
+    assert (get(database, neighbour).state, get(database, neighbour).attempts) == ("queued", 0)
+
+
 def test_a_job_that_is_to_be_cancelled_is_not_run_again_by_a_rescue(database: Database) -> None:
     claimed = claim_one(database)
     operations.cancel_job(database, claimed.id, actor="ann")

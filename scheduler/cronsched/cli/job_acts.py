@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WAITING = ("queued", "held")
 _ENDED = ("failed", "cancelled", "skipped")
+_STOPS = "; if it goes on for longer than its worker's SCHED_CANCEL_TIMEOUT, its process is ended"
 _IDLE = tuple(state for state in STATES if state != "running")
 
 
@@ -100,7 +101,7 @@ ACTS = (
     ),
     _act(
         "cancel",
-        "Cancel waiting jobs; ask running ones to stop.",
+        "Cancel waiting jobs; ask running ones to stop, and end the process of one that does not.",
         "cancelled",
         (*_WAITING, "running"),
         "retry",
@@ -136,7 +137,9 @@ def _do_to_each(state: State, name: str, done: str, undo: str, ids: Sequence[int
             say(str(error))
             continue
         words = "asked to stop" if answer == "requested" else done
-        hint = f"; undo: sched jobs {undo} {job_id}" if undo and words == done else ""
+        hint = _STOPS if answer == "requested" else ""
+        if undo and words == done:
+            hint = f"; undo: sched jobs {undo} {job_id}"
         did.append({"id": job_id, "done": words})
         if not state.as_json:
             print_done(state, f"job {job_id}: {words}{hint}", None)
