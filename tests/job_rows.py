@@ -15,6 +15,7 @@ from cronqueue.claim import Band, Claimant, Claimed, claim, find_lanes, new_toke
 from cronqueue.clock import ManualClock
 from cronqueue.database import Database
 from cronqueue.finish import Finished, Retention, finish
+from cronqueue.loglines import NewLine
 from cronqueue.models import Attempt, Job, Occurrence, jobs
 from cronqueue.retry import Verdict
 
@@ -168,6 +169,12 @@ def claim_one(database: Database, **values: Any) -> Claimed:
     job_id = add(database, **values)
     (job,) = (job for job in claim_due(database) if job.id == job_id)
     return job
+
+
+def said(claimed: Claimed, number: int = 1, message: str = "hello", **changed: Any) -> NewLine:
+    """A line that this attempt logs."""
+    held = (claimed.id, claimed.lock_token, claimed.token, number, claimed.attempt)
+    return NewLine(*held, age=0.0, level="info", message=message)._replace(**changed)
 
 
 def ended(job: Claimed, verdict: Verdict = SUCCEEDED, seconds: float | None = None) -> Finished:

@@ -17,6 +17,7 @@ from cronqueue.clock import utcnow
 from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronqueue.errors import NoCurrentJob
+from cronqueue.joblog import JobLog, record_of
 from cronqueue.serialization import encode_value
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ SESSION_TIMEOUT_SECONDS = 60.0
 class RunningJob:
     """What a task may know of the job that it runs for, and do with it."""
 
-    __slots__ = ("_claimed", "_database", "_limit", "_session", "cancelled", "deadline")
+    __slots__ = ("_claimed", "_database", "_limit", "_session", "cancelled", "deadline", "kept")
 
     def __init__(
         self,
@@ -37,11 +38,14 @@ class RunningJob:
         database: Database,
         deadline: datetime | None = None,
         limit: Callable[[float], None] = lambda seconds: None,
+        kept: JobLog | None = None,
     ) -> None:
         #: When `JobTimeout` will be raised; None without a timeout. The first use of `session` may set it.
         self.deadline = deadline
         #: Whether the task should stop: somebody cancelled the job, or it was lost to another worker.
         self.cancelled = False
+        #: The log that is kept with the job; None where none is.
+        self.kept = kept
         self._claimed = claimed
         self._database = database
         self._limit = limit
@@ -96,9 +100,12 @@ class RunningJob:
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger named after the task, whose records carry the job's id and attempt."""
+        """A logger named after the task, whose records carry the job's id and attempt.
+
+        From INFO on they are kept with the job, too.
+        """
         extra = {"job_id": self.id, "attempt": self.attempt, "schedule": self.schedule}
-        return _JobLogger(logging.getLogger(f"cronqueue.job.{self.task}"), extra)
+        return _JobLogger(logging.getLogger(f"cronqueue.job.{self.task}"), extra, self.kept)
 
     @property
     def previous_success(self) -> datetime | None:
@@ -130,6 +137,11 @@ class RunningJob:
         """The session if the task has asked for one."""
         return self._session
 
+    @property
+    def has_log(self) -> bool:
+        """Whether it has said something that is kept."""
+        return self.kept is not None and self.kept.has_lines
+
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Show how far the job is; the newest call stands on the row while the job is ours."""
         state = encode_value({"done": done, "total": total, "message": message}, "progress")
@@ -141,8 +153,8 @@ class RunningJob:
         self._database.write(lambda connection: connection.execute(statement, parameters).rowcount)
 
     def log(self, message: str, *arguments: Any) -> None:
-        """Log a line in the job's name."""
-        self.logger.info(message, *arguments)
+        """Log a line in the job's name; it is kept with the job: `sched jobs log`."""
+        self.logger.info(message, *arguments, stacklevel=2)
 
     def __repr__(self) -> str:
         return f"<RunningJob {self.id} {self.task} attempt {self.attempt}>"
@@ -222,6 +234,16 @@ _PREVIOUS_SUCCESS = text(
 
 
 class _JobLogger(logging.LoggerAdapter[logging.Logger]):
+    def __init__(self, logger: logging.Logger, extra: dict[str, Any], kept: JobLog | None) -> None:
+        super().__init__(logger, extra)
+        self._kept = kept
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if self._kept is not None and level >= logging.INFO:
+            self._kept.keep_record(record_of(level, msg, args, kwargs.get("exc_info")))
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        super().log(level, msg, *args, **kwargs)
+
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         extra = dict(self.extra or {})
         kwargs["extra"] = {**extra, **kwargs.get("extra", {})}

@@ -28,6 +28,7 @@ from cronqueue.errors import Discard, EncodingError, JobInterrupted, JobTimeout,
 from cronqueue.finish import Finished, Retention
 from cronqueue.hooks import announce, any_hooks, has_hooks, run_hooks
 from cronqueue.interrupts import Interruption
+from cronqueue.joblog import JobLog
 from cronqueue.registry import HARD_TIMEOUT_GRACE, find_task, get_task
 from cronqueue.retry import (
     NOTHING,
@@ -77,6 +78,8 @@ class Surroundings:
     database: Database
     worker: str
     retention: Retention
+    #: What of a job's log is kept, unless its task says otherwise: "own", "all" or "off".
+    keep_log: str = "own"
     #: Told when a job takes on a time limit of its own while it runs: seconds until its process ends.
     on_limit: Callable[[Execution, float], None] = lambda execution, seconds: None
     process: int = field(default_factory=os.getpid)
@@ -147,7 +150,15 @@ class Execution:
         deadline = None
         if self.timeout is not None:
             deadline = self.claimed.locked_at.astimezone(UTC) + timedelta(seconds=self.timeout)
-        return context.RunningJob(self.claimed, self._surroundings.database, deadline, self._limit)
+        database = self._surroundings.database
+        return context.RunningJob(self.claimed, database, deadline, self._limit, self._new_log())
+
+    def _new_log(self) -> JobLog | None:
+        wanted = None if self.task is None else self.task.keep_log
+        if wanted is False or (wanted is None and self._surroundings.keep_log == "off"):
+            return None
+        keeps_all = wanted is True or self._surroundings.keep_log == "all"
+        return JobLog(self.claimed, self._surroundings.database, keeps_all=keeps_all)
 
     def begin(self) -> None:
         """The body begins now."""
@@ -197,7 +208,7 @@ class Execution:
             self._end_forked_child(error)
             outcome = self._raised(error)
         self._end_forked_child(None)
-        if self._opened_session is None:
+        if self._job is None or (self._opened_session is None and not self._job.has_log):
             return self._conclude(outcome)
         return await asyncio.to_thread(self._conclude, outcome)
 
@@ -240,6 +251,8 @@ class Execution:
 
     def _conclude(self, outcome: Outcome) -> Executed:
         written = False
+        if self._job is not None and self._job.kept is not None:
+            self._job.kept.end()
         if (session := self._opened_session) is not None:
             if isinstance(outcome, Succeeded):
                 outcome, written = self._commit_session(session, outcome)

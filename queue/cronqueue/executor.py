@@ -40,6 +40,7 @@ from cronqueue.holdings import Holdings
 from cronqueue.hooks import announce
 from cronqueue.imports import import_all
 from cronqueue.interrupts import Interrupts
+from cronqueue.joblog import hear_logging
 from cronqueue.outage import Outage
 from cronqueue.patience import SHORT, answers_within
 from cronqueue.pool import Pool
@@ -90,7 +91,7 @@ class Executor:
             ended=lambda: self._inbox.put(("ended",)),
         )
         self._surroundings = Surroundings(
-            database, spec.name, self._retention, on_limit=self._pool.limit
+            database, spec.name, self._retention, settings.keep_log, self._pool.limit
         )
         self._tasks: tuple[str, ...] = ()
         self._search = Search()
@@ -139,6 +140,7 @@ class Executor:
         for fault in faults:
             log.error("%s; its tasks are unknown to this worker, their jobs are held", fault)
         self._tasks = tuple(sorted(all_tasks()))
+        hear_logging(self._spec.settings.keep_log)
         gc.freeze()  # what is loaded stays: looking for garbage in it took a quarter of the time
         self._send("ready", self._tasks, tuple(map(str, files)))
 

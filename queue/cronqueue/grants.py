@@ -33,6 +33,7 @@ def _reading(**more: str) -> dict[str, str]:
 _WORKING: Final = _reading(
     sched_jobs=_ALL,
     sched_attempts=_ALL,
+    sched_log_lines="SELECT, INSERT, DELETE",
     sched_guards=_WRITE,
     sched_occurrences=_WRITE,
     sched_schedules="SELECT, UPDATE",

@@ -322,6 +322,20 @@ class Attempt(Base):
     __table_args__ = (Index("sched_attempts_job", "job_id", "attempt"),)
 
 
+class LogLine(Base):
+    """Something that a job has said while it ran; `claim` is what `claims` of its row was then."""
+
+    __tablename__ = "sched_log_lines"
+
+    job_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    claim: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    at: Mapped[datetime]
+    level: Mapped[str]
+    message: Mapped[str]
+
+
 class Occurrence(Base):
     """One schedule at one instant: the ledger's line. Without a verdict, its job's state is it."""
 

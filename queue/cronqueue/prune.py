@@ -21,12 +21,12 @@ BATCH = 1000
 
 
 def delete_jobs(database: Database, connection: Connection, ids: Iterable[int]) -> int:
-    """Delete jobs with their attempts; the ledger keeps their verdicts. Returns how many there were."""
+    """Delete jobs with their attempts and logs; the ledger keeps their verdicts. Returns their number."""
     chosen = list(ids)
     if not chosen:
         return 0
     parameters = {"ids": database.listed(chosen)} | database.now_parameter()
-    for statement in (_KEEP_VERDICTS, _DELETE_ATTEMPTS):
+    for statement in (_KEEP_VERDICTS, _DELETE_ATTEMPTS, _DELETE_LOG_LINES):
         connection.execute(text(_sql(database, statement)), parameters)
     return connection.execute(text(_sql(database, _DELETE_JOBS)), parameters).rowcount
 
@@ -121,6 +121,7 @@ UPDATE sched_occurrences SET
 WHERE job_id {among} AND verdict IS NULL
 """
 _DELETE_ATTEMPTS = "DELETE FROM sched_attempts WHERE job_id {among}"
+_DELETE_LOG_LINES = "DELETE FROM sched_log_lines WHERE job_id {among}"
 _DELETE_JOBS = "DELETE FROM sched_jobs WHERE id {among}"
 # By age, and by count: the newest `keep_count` stay. State by state, each in the order of its index. Locked,
 # for an operator may be queueing one of them again.

@@ -87,6 +87,8 @@ class Task(Generic[P, R]):
         self, fn: Callable[P, Any], name: str, options: Options, policy: RetryPolicy
     ) -> None:
         self.is_public = False
+        #: Whether what the body logs by `logging` is kept with the job; False: nothing at all.
+        self.keep_log: bool | None = None
         self.fn = fn
         self.name = name
         self.policy = policy
@@ -232,6 +234,7 @@ def job(
     retry_on: ErrorTypes | None = None,
     discard_on: ErrorTypes = (),
     api: bool = False,
+    keep_log: bool | None = None,
 ) -> _JobDecorator: ...
 def job(
     fn: Callable[..., Any] | None = None,
@@ -247,13 +250,15 @@ def job(
     retry_on: ErrorTypes | None = None,
     discard_on: ErrorTypes = (),
     api: bool = False,
+    keep_log: bool | None = None,
 ) -> Any:
     """Register a function as a task; it can still be called as before.
 
     `timeout` asks the task to stop (`JobTimeout` is raised in it); 10 s later its process is ended.
     `backoff` is a duration, a list of them, or a function of the attempt. With `retry_on` only those
     exceptions are retried; those of `discard_on` end the job at once. With `api` the web's API may
-    enqueue it. Raises DefinitionError.
+    enqueue it. With `keep_log` what it logs by `logging` is kept with the job; False: not even what
+    `current_job().log` says. Raises DefinitionError.
     """
     options = Options(queue=queue, priority=priority, timeout=timeout, expires=expires)
     policy = RetryPolicy(
@@ -265,7 +270,7 @@ def job(
 
     def register(function: Callable[..., Any]) -> Task[Any, Any]:
         task = _register(function, name, options, policy)
-        task.is_public = api
+        task.is_public, task.keep_log = api, keep_log
         return task
 
     return register if fn is None else register(fn)

@@ -141,6 +141,11 @@ class Settings:
     log_format: str = _setting(
         "text", read_one_of("text", "json"), "text, or json: one object a line"
     )
+    keep_log: str = _setting(
+        "own",
+        read_one_of("own", "all", "off"),
+        "what is kept of a job's log: its own lines, all that it logs by logging, nothing",
+    )
     name: str | None = _setting(None, read_text, "the worker's name; default host:pid")
     tags: tuple[tuple[str, str], ...] = _setting((), read_pairs, "labels of the worker, key=value")
     alive_file: str | None = _setting(

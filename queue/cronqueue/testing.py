@@ -26,6 +26,7 @@ from cronqueue.durations import parse_duration
 from cronqueue.exchange import Order, Request, exchange
 from cronqueue.execution import Executed, Execution, Surroundings
 from cronqueue.finish import Retention
+from cronqueue.joblog import hear_logging
 from cronqueue.models import Job
 from cronqueue.registry import Duration, Task, all_tasks, bind, find_task
 from cronqueue.serialization import decode_call, encode_call
@@ -151,6 +152,7 @@ def run_due(database: Database, room: int = 10) -> list[int]:
 
 
 def _run(database: Database, claimed: Claimed) -> Executed:
+    hear_logging()
     execution = Execution(claimed, Surroundings(database, "testing", Retention()))
     if not execution.is_async:
         return copy_context().run(execution.run)

@@ -145,6 +145,14 @@ def _add_job(database: Database, number: int, text: str, state: str) -> None:
         text=text,
         at=database.moment(present),
     )
+    execute(
+        database,
+        "INSERT INTO sched_log_lines (job_id, claim, number, attempt, at, level, message)"
+        " VALUES (:job_id, 1, 1, 1, :at, :text, :text)",
+        job_id=job_id,
+        text=text,
+        at=database.moment(present),
+    )
 
 
 def _lock(database: Database, number: int, state: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import time
@@ -81,6 +82,16 @@ def stand_still_first_time() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         # The signal takes a moment to stop all threads; the test is about what comes after it.
         time.sleep(0.2)
+
+
+@job(keep_log=True)
+def say(cue: str) -> None:
+    """Logs something before its cue and after it."""
+    current_job().log("waits for %s", cue)
+    note("began")
+    while not is_cued(cue):
+        time.sleep(0.01)
+    logging.getLogger("of.the.program").warning("goes on")
 
 
 @job

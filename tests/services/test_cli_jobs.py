@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
 from command import Project
 from cronqueue.audit import list_acts
 from cronqueue.database import Database
-from job_rows import add, execute, get, now
+from cronqueue.loglines import write_lines
+from job_rows import add, claim_one, execute, get, hand_in, now, said
 
 _ASKED = (
     "asked to stop;"
@@ -130,6 +135,50 @@ def test_show_tells_what_matters_and_verbose_everything(
     assert "refunds" in project.run("jobs", "show", job_id, "-v").stdout
     assert project.data("jobs", "show", job_id)["args"] == {"args": [], "kwargs": {}}
     assert "there is no job 999" in project.refused("jobs", "show", "999", code=5)
+
+
+def test_the_log_of_a_job_is_printed_with_times_attempts_and_levels(
+    project: Project, database: Database
+) -> None:
+    claimed = claim_one(database)
+    told = [said(claimed), said(claimed, 2, "no\x1b[2J\nTraceback", level="error")]
+    write_lines(database, told)
+    job_id = str(claimed.id)
+    printed = project.run("jobs", "log", job_id).stdout
+    assert re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", printed).splitlines() == [
+        "TIME UTC  attempt 1  info     hello",
+        "TIME UTC  attempt 1  error    no\\x1b[2J",
+        "    Traceback",
+    ]
+    assert "hello" not in project.run("jobs", "log", job_id, "-n", "1").stdout
+    assert printed.splitlines() == project.run("jobs", "show", job_id).stdout.splitlines()[-3:]
+    assert [each["message"] for each in project.data("jobs", "log", job_id)] == [
+        each.message for each in told
+    ]
+    assert "choose one" in project.refused("jobs", "log", job_id, "--follow", "--json")
+    assert "there is no job 999" in project.refused("jobs", "log", "999", code=5)
+    write_lines(database, [said(claimed, number) for number in range(3, 13)])
+    assert f"`sched jobs log {job_id}`" in project.run("jobs", "show", job_id).stdout
+
+
+def test_a_log_is_followed_until_its_job_has_ended(
+    project: Project, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = claim_one(database)
+    acts: list[Callable[[], object]] = [
+        partial(write_lines, database, [said(claimed, 1, "first")]),
+        partial(write_lines, database, [said(claimed, 2, "second"), said(claimed, 3, "last")]),
+        partial(hand_in, database, claimed),
+    ]
+    clock = SimpleNamespace(sleep=lambda seconds: acts.pop(0)())
+    monkeypatch.setattr("cronsched.cli.job_log.time", clock)
+    printed = project.run("jobs", "log", str(claimed.id), "--follow").stdout
+    assert [line.rpartition(" ")[2] for line in printed.splitlines()] == ["first", "second", "last"]
+
+
+def test_a_job_that_has_logged_nothing_says_so(project: Project, database: Database) -> None:
+    result = project.run("jobs", "log", str(add(database)))
+    assert (result.stdout, "has logged nothing" in result.stderr) == ("", True)
 
 
 def test_failures_are_grouped_by_task_and_error(project: Project, database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,11 @@ from starlette.testclient import TestClient
 
 from cronqueue import job, operations
 from cronqueue.database import Database
+from cronqueue.loglines import write_lines
 from cronqueue.prune import forget_requests
 from cronqueue.retry import Verdict
-from job_rows import add, at, claim_one, execute, get, hand_in, pass_time, query
+from cronsched.web import api_events
+from job_rows import add, at, claim_one, execute, get, hand_in, pass_time, query, said
 
 API = "/api/v1"
 FAILED = Verdict("failed", error="Traceback\nValueError: no", attempt_outcome="failed")
@@ -127,7 +130,14 @@ def test_what_cannot_be_asked_for_is_refused(
 
 
 def test_what_is_not_there_is_a_problem_of_the_same_shape(sqlite_client: TestClient) -> None:
-    for path in ("/jobs/7", f"/jobs/{2**70}", "/schedules/none", "/nowhere", "/jobs/7/events"):
+    for path in (
+        "/jobs/7",
+        f"/jobs/{2**70}",
+        "/schedules/none",
+        "/nowhere",
+        "/jobs/7/events",
+        "/jobs/7/log",
+    ):
         assert refused(sqlite_client.get(API + path)) == (404, "not_found"), path
     found = sqlite_client.put(f"{API}/jobs")
     assert refused(found) == (405, "method_not_allowed")
@@ -274,6 +284,39 @@ def test_events_of_a_job_end_with_it(client: TestClient, database: Database) -> 
     head, _, data = told.partition("\ndata: ")
     assert head == "event: job"
     assert json.loads(data)["state"] == "succeeded"
+
+
+def test_the_log_of_a_job_is_read_a_page_at_a_time(client: TestClient, database: Database) -> None:
+    claimed = claim_one(database)
+    write_lines(database, [said(claimed, number, str(number)) for number in range(1, 6)])
+    first = read(client, f"/jobs/{claimed.id}/log", limit=3)
+    assert [each["message"] for each in first["data"]] == ["1", "2", "3"]
+    assert first["data"][0].keys() == {"claim", "number", "attempt", "at", "level", "message"}
+    rest = read(client, f"/jobs/{claimed.id}/log", limit=3, after=first["next"])
+    assert ([each["message"] for each in rest["data"]], rest.get("next")) == (["4", "5"], None)
+    last = rest["data"][-1]
+    known = f"{last['claim']}.{last['number']}"
+    assert read(client, f"/jobs/{claimed.id}/log", after=known)["data"] == []
+    for wrong in ("7", "1.", "x.1", "1.²", "1." + "9" * 30):
+        found = client.get(f"{API}/jobs/{claimed.id}/log", params={"after": wrong})
+        assert refused(found) == (422, "invalid")
+
+
+def test_events_of_a_job_tell_what_it_logs_from_where_somebody_has_read(
+    client: TestClient, database: Database
+) -> None:
+    claimed = claim_one(database)
+    many = api_events.LINES + 2
+    write_lines(database, [said(claimed, number, f"n{number}") for number in range(1, many + 1)])
+    hand_in(database, claimed)
+
+    def told(**headers: str) -> list[str]:
+        with client.stream("GET", f"{API}/jobs/{claimed.id}/events", headers=headers) as stream:
+            return re.findall(r'"message": "n(\d+)"', "".join(stream.iter_text()))
+
+    assert told() == [str(number) for number in range(1, many + 1)]
+    assert told(**{"last-event-id": f"{claimed.token}.{many - 1}"}) == [str(many)]
+    assert told(**{"last-event-id": f"{claimed.token}.{many}"}) == []
 
 
 def test_the_document_names_every_route_and_fits_the_answers(

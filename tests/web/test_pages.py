@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from cronqueue import operations
 from cronqueue.database import Database
+from cronqueue.loglines import write_lines
 from cronqueue.queries import Filter
 from cronqueue.retry import Verdict
 from cronqueue.settings import Settings
@@ -25,7 +26,7 @@ from cronsched.web import anybody, app, pages
 from cronsched.web.page_acts import ACTS
 from cronsched.web.problems import Refused
 from cronsched.web.searching import as_search, read_search
-from job_rows import NOW, add, at, claim_one, execute, get, hand_in, pass_time, query, states
+from job_rows import NOW, add, at, claim_one, execute, get, hand_in, pass_time, query, said, states
 
 BROWSER = {"accept": "text/html"}
 FAILED = Verdict("failed", error="Traceback\nValueError: no", attempt_outcome="failed")
@@ -133,6 +134,16 @@ def test_progress_is_shown_while_a_job_runs(client: TestClient, database: Databa
         page = look(client, path)
         assert ("progress", {"max": "12", "value": "3"}) in page.tags
         assert "25 %" in page.text
+
+
+def test_a_job_page_shows_the_end_of_its_log(client: TestClient, database: Database) -> None:
+    claimed = claim_one(database)
+    assert "Log" not in look(client, f"/jobs/{claimed.id}").text
+    write_lines(database, [said(claimed, number, f"line-{number}-") for number in range(1, 300)])
+    shown = look(client, f"/jobs/{claimed.id}").text
+    assert "line-299-" in shown
+    assert "line-1-" not in shown
+    assert f"sched jobs log {claimed.id}" in shown
 
 
 def test_buttons_act_and_lead_back_to_their_page(client: TestClient, database: Database) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cronsched.cli import job_log
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.exits import NO_MATCH, Exit, clean
 from cronsched.cli.job_acts import ACTS
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from cronqueue.queries import JobDetails
 
+# Of a log, beside everything else about its job.
+_SHOWN_LINES = 10
+
 
 @click.group(cls=SchedGroup)
 def command() -> None:
@@ -27,6 +31,7 @@ def command() -> None:
 
 for act in ACTS:
     command.add_command(act)
+command.add_command(job_log.command)
 
 
 @command.command("list")
@@ -65,10 +70,11 @@ def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> No
 @click.option("--reveal", is_flag=True, help="Also what stands under a name such as password.")
 @pass_state
 def show(state: State, job_id: int, reveal: bool) -> None:
-    """One job with its arguments, result and attempts; -v for every column."""
-    from cronqueue import queries
+    """One job with its arguments, result, attempts and last log lines; -v for every column."""
+    from cronqueue import loglines, queries
 
     details = queries.find_job(state.open(), job_id)
+    lines = loglines.last_lines(state.open(), job_id, _SHOWN_LINES)
     if not reveal:
         details = _redacted(details)
     large = {
@@ -78,7 +84,7 @@ def show(state: State, job_id: int, reveal: bool) -> None:
     }
     everything = {**asdict(details.row), **large}
     if state.as_json:
-        print_json({**everything, "attempts_failed": details.attempts})
+        print_json({**everything, "attempts_failed": details.attempts, "log": lines})
         return
     if state.verbose:
         print_fields(state, {name.removesuffix("_json"): each for name, each in everything.items()})
@@ -88,6 +94,9 @@ def show(state: State, job_id: int, reveal: bool) -> None:
         error = queries.error_line(attempt.error)
         who = f"attempt {attempt.attempt} {attempt.outcome} on {attempt.worker or 'no worker'}"
         click.echo(clean(f"{who}: {error}"))
+    job_log.print_lines(state, lines)
+    if len(lines) == _SHOWN_LINES:
+        click.echo(f"all of its log: `sched jobs log {job_id}`")
 
 
 def _redacted(details: JobDetails) -> JobDetails:

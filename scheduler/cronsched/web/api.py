@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from cronqueue import audit, overview, queries
+from cronqueue import audit, loglines, overview, queries
 from cronqueue.overview import QueueStats, Stats, WorkerStatus
 from cronqueue.queries import FailureGroup, JobRow
 from cronqueue.registry import all_tasks
@@ -27,6 +27,7 @@ from cronsched.web.requests import (
     database_of,
     filter_of,
     job_id_of,
+    line_place_of,
     number_of,
     order_of,
     place_of,
@@ -119,6 +120,18 @@ def show_job(request: Request) -> JobDocument:
 def explain_job(request: Request) -> list[Reason]:
     """Why a job does not run, or why it ran when it did."""
     return explanation.explain(database_of(request), job_id_of(request))[1]
+
+
+def show_log(request: Request) -> Listed:
+    """What a job has logged, of all its attempts, the oldest line first."""
+    asked, job_id, database = request.query_params, job_id_of(request), database_of(request)
+    with database.snapshot() as connection:
+        queries.find_state(connection, job_id)
+    limit = number_of(asked, "limit", 50)
+    after = line_place_of(asked.get("after"))
+    found = loglines.read_lines(database, job_id, after=after, limit=limit + 1)
+    shown = found[:limit]
+    return Listed(shown, str(shown[-1].place) if len(found) > limit else None)
 
 
 def list_failures(request: Request) -> list[FailureGroup]:
@@ -235,6 +248,23 @@ OPERATIONS = [
         "Why it does not run, or ran when it did",
         explain_job,
         Reason,
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/jobs/{job_id:int}/log",
+        "job_log",
+        "What it has logged, the oldest line first",
+        show_log,
+        loglines.LogLineRow,
+        (
+            _LIMIT,
+            Parameter(
+                "after",
+                {"type": "string", "pattern": r"^[0-9]{1,18}\.[0-9]{1,18}$"},
+                "claim and number of the last line that is known: 3.17",
+            ),
+        ),
         is_list=True,
     ),
     Operation(

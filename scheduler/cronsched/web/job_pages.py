@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cronqueue import audit, overview, queries
+from cronqueue import audit, loglines, overview, queries
 from cronqueue.database import Database
 from cronqueue.queries import JobDetails, JobRow
 from cronqueue.states import TERMINAL
@@ -32,6 +32,7 @@ from cronsched.web.roles import require
 from cronsched.web.searching import as_search, read_search
 
 _ROWS = 50
+_LINES = 200
 
 
 def list_jobs(request: Request) -> Response:
@@ -86,6 +87,7 @@ def show_job(request: Request) -> Response:
         occurrence_tz=_zone_of_occurrence(database, row),
         error=queries.error_line(details.last_error),
         error_line=queries.error_line,
+        lines=loglines.last_lines(database, job_id, _LINES),
         acts=audit.list_acts(database, target=f"job {job_id}", limit=20),
         as_command=_as_command(details),
     )

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from cronqueue import configuration
 from cronqueue.columns import EARLIEST, LATEST
 from cronqueue.database import Database
+from cronqueue.loglines import LinePlace
 from cronqueue.queries import Filter, Order, Place
 from cronqueue.settings import Settings
 from cronqueue.states import STATES, TERMINAL
@@ -22,6 +23,7 @@ from cronsched.web.roles import User
 MOST_ROWS = 500
 # What a column of 64 bits holds.
 _LARGEST_ID = 2**63 - 1
+_LARGEST_NUMBER = 2**31 - 1
 _TEXTS = ("queue", "task", "schedule", "worker", "key")
 
 
@@ -147,6 +149,16 @@ def place_of(values: Mapping[str, str], name: str = "after") -> Place | None:
     if not (number.isascii() and number.isdigit() and 0 < int(number[:20]) <= _LARGEST_ID):
         raise Refused(422, "invalid", f"{name} is what `next` of the page before says")
     return Place(int(number[:20]), as_moment(name, moment) if moment else None)
+
+
+def line_place_of(text: str | None, name: str = "after") -> LinePlace | None:
+    """After which line of a log: "3.17" is the seventeenth of the third claim."""
+    if not text:
+        return None
+    claim, _, number = text.partition(".")
+    if not all(each.isascii() and each.isdigit() and len(each) < 19 for each in (claim, number)):
+        raise Refused(422, "invalid", f"{name} is the claim and the number of a line, 3.17")
+    return LinePlace(int(claim), min(int(number), _LARGEST_NUMBER))
 
 
 def as_text(place: Place | None) -> str | None:
