@@ -106,6 +106,7 @@ def fill(database: Database) -> None:
             old=f"q{number}",
         )
         _add_worker(database, number, each)
+        _add_alert(database, number, each)
 
 
 def _add_job(database: Database, number: int, text: str, state: str) -> None:
@@ -175,6 +176,28 @@ def _add_worker(database: Database, number: int, text: str) -> None:
         text=text,
         names=json.dumps([text]),
         tags=json.dumps({text: text}),
+        at=database.moment(now()),
+    )
+
+
+def _add_alert(database: Database, number: int, text: str) -> None:
+    """What was told about it, and a message that nobody has taken."""
+    alert = {"kind": "failed", "status": "firing", "subject": text, "message": text, "count": 1}
+    execute(
+        database,
+        "INSERT INTO sched_alerts (cause, kind, subject, message, facts, count, untold, first_at, last_at)"
+        " VALUES (:cause, 'failed', :text, :text, :facts, 1, 1, :at, :at)",
+        cause=f"failed:{number}",
+        text=text,
+        facts=json.dumps({"task": text, "queue": text, "named": [number + 1]}),
+        at=database.moment(now()),
+    )
+    execute(
+        database,
+        "INSERT INTO sched_alert_messages (channel, body, error, created_at, due_at, expires_at)"
+        " VALUES (:text, :body, :text, :at, :at, :at)",
+        text=text,
+        body=json.dumps({"alerts": [alert]}),
         at=database.moment(now()),
     )
 

@@ -19,6 +19,7 @@ PAGES = (
     "/timeline",
     "/jobs",
     "/failures",
+    "/alerts",
     "/schedules",
     "/schedules/s0",
     "/schedules/s0/occurrence?planned_for=2037-01-02T03:05:00Z",

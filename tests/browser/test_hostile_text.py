@@ -18,6 +18,7 @@ PAGES = (
     "/timeline?range=7d",
     "/jobs",
     "/failures",
+    "/alerts",
     "/schedules",
     "/schedules/s0/occurrence?planned_for=2037-01-02T03:05:00Z",
     "/acts/schedules?act=pause&which=all",

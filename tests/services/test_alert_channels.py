@@ -313,3 +313,26 @@ def test_alerts_test_sends_one_here_and_now(
 def test_alerts_list_shows_what_was_told(sqlite_project: Project) -> None:
     assert sqlite_project.data("alerts", "list") == []
     assert sqlite_project.data("alerts", "messages", "--pings") == []
+
+
+def test_alerts_rules_name_the_channels_without_what_is_secret_in_them(
+    sqlite_project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no channel: [alerts] in sched.toml" in sqlite_project.run("alerts", "rules").output
+    monkeypatch.setenv("SCHED_ALERTS_WEBHOOK_URL", "https://hooks.example.com/HIDDEN")
+    monkeypatch.setenv("SCHED_ALERTS_APPRISE_URLS", "json://HIDDEN@x/")
+    monkeypatch.setenv("SCHED_ALERTS_EMAIL_TO", "ops@example.com")
+    monkeypatch.setenv("SCHED_ALERTS_SMTP_URL", "smtp://me:HIDDEN@mail/")
+    monkeypatch.setenv("SCHED_ALERTS_DAEMON_PING", "https://hc.example/HIDDEN")
+    found = sqlite_project.data("alerts", "rules")
+    targets = {each["name"]: each["target"] for each in found["channels"]}
+    assert targets == {
+        "email": "ops@example.com by mail",
+        "webhook": "hooks.example.com, not signed",
+        "apprise": "json",
+    }
+    assert found["daemon_ping"] == "hc.example"
+    assert found["looked_at"] is None
+    output = sqlite_project.run("alerts", "rules").output
+    assert "HIDDEN" not in output + str(found)
+    assert "ops@example.com by mail" in output

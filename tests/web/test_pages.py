@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +17,11 @@ from cronqueue import operations
 from cronqueue.database import Database
 from cronqueue.loglines import write_lines
 from cronqueue.queries import Filter
+from cronqueue.registration import Presence, heartbeat
 from cronqueue.retry import Verdict
 from cronqueue.settings import Settings
+from cronsched.alerts import looking as alert_looks
+from cronsched.alerts import outbox
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
 from cronsched.reconcile import apply
@@ -36,6 +40,7 @@ READS = [
     "/timeline?range=7d",
     "/jobs",
     "/failures",
+    "/alerts",
     "/schedules",
     "/queues",
     "/workers",
@@ -297,6 +302,51 @@ def test_every_button_shows_its_command(
         posting = [action for action, fields in page.forms if "form_token" in fields]
         shown = [each for each in buttons if (each.get("title") or "").startswith("sched ")]
         assert len(shown) == len(posting) > 0, path
+
+
+def test_alerts_are_shown_with_what_is_held_back_and_what_did_not_arrive(
+    database: Database, schedule: str
+) -> None:
+    settings = replace(
+        Settings(),
+        alerts_command=("/usr/bin/tell", "--token=hidden"),
+        alerts_webhook_url="https://hooks.example.com/hidden",
+        alerts_daemon_ping="https://ping.example.com/hidden",
+    )
+    client = TestClient(
+        app(authenticate=anybody, settings=settings, database=database),
+        base_url="http://localhost",
+    )
+    assert "no worker and no daemon looks" in look(client, "/alerts").text
+    hand_in(database, claim_one(database, max_attempts=1), FAILED)
+    heard_looking(database, settings, 0)
+    text = look(client, "/alerts").text
+    for words in ("gathering", "1 to tell", "ValueError: no"):
+        assert words in text
+    heard_looking(database, settings, 40)
+    message = outbox.claim(database, ["command"])
+    assert message is not None
+    assert outbox.failed(database, message, "/usr/bin/tell ended with 1") is not None
+    page = look(client, "/alerts")
+    assert "/usr/bin/tell ended with 1" in page.text
+    assert "t failed: ValueError: no" in page.text
+    assert "hooks.example.com, not signed" in page.text
+    assert "hidden" not in page.text
+    answered = client.get("/api/v1/alerts").json()["data"]
+    assert [each["state"] for each in answered if each["kind"] == "failed"] == ["told"]
+    messages = client.get("/api/v1/alerts/messages").json()["data"]
+    assert {each["state"] for each in messages} == {"waiting"}
+    rules = client.get("/api/v1/alerts/rules").json()["data"]
+    assert [each["name"] for each in rules["channels"]] == ["webhook", "command"]
+    assert "hidden" not in json.dumps([answered, messages, rules])
+
+
+def heard_looking(database: Database, settings: Settings, seconds: float) -> None:
+    """After a while somebody looks for what is to be told."""
+    pass_time(database, seconds)
+    present = [Presence(kind, kind, kind, 1, "running", settings) for kind in ("worker", "daemon")]
+    heartbeat(database, present)
+    assert alert_looks.look(database, settings)
 
 
 def test_an_act_on_many_names_their_number_first(client: TestClient, database: Database) -> None:

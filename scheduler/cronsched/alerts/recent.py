@@ -20,11 +20,15 @@ from cronqueue.settings import Settings
 from cronsched.alerts.channels import channels_of, send
 from cronsched.alerts.deciding import Standing, body_of
 from cronsched.alerts.outbox import Message
+from cronsched.alerts.wording import subject_of
 
 
 @dataclass(frozen=True, slots=True)
 class RecentAlert:
-    """One cause. `state`: "gathering" until it is told first, "told", or "over"."""
+    """One cause. `state`: "gathering" until it is told first, "told", or "over".
+
+    `untold` of its `count` are held back until `due_at`, or are told with the next message after it.
+    """
 
     id: int
     kind: str
@@ -32,8 +36,10 @@ class RecentAlert:
     message: str
     state: Literal["gathering", "told", "over"]
     count: int
+    untold: int
     first_at: datetime
     last_at: datetime
+    due_at: datetime | None
     told_at: datetime | None
     ended_at: datetime | None
     facts: Mapping[str, Any]
@@ -41,11 +47,15 @@ class RecentAlert:
 
 @dataclass(frozen=True, slots=True)
 class RecentMessage:
-    """One message to one channel: waiting, sent, or failed for good, and what was wrong at the last try."""
+    """One message to one channel: waiting, sent, or failed for good, and what was wrong at the last try.
+
+    `tells` is what it says in a line; of a ping, whose.
+    """
 
     id: int
     channel: str
     state: str
+    tells: str
     attempts: int
     created_at: datetime
     due_at: datetime | None
@@ -67,7 +77,8 @@ def recent_messages(database: Database, limit: int, *, pings: bool = False) -> l
     """The newest first."""
     chosen = {"limit": limit, "but": "" if pings else "ping"}
     with database.snapshot() as connection:
-        return [RecentMessage(**row._mapping) for row in connection.execute(_MESSAGES, chosen)]
+        rows = connection.execute(_MESSAGES, chosen).all()
+    return [RecentMessage(**{**row._mapping, "tells": _in_a_line(row)}) for row in rows]
 
 
 def send_test(settings: Settings, channel: str) -> None:
@@ -91,12 +102,22 @@ def _state(row: Any) -> Literal["gathering", "told", "over"]:
     return "gathering" if row.told_at is None else "told"
 
 
+def _in_a_line(row: Any) -> str:
+    """Never the address of a ping: it is a secret."""
+    body = json.loads(row.tells)
+    if row.channel == "ping":
+        return "daemon" if body.get("daemon") else f"{body['schedule']} of {body['planned_for']}"
+    return subject_of(body).removeprefix("[sched] ")
+
+
 _ALERTS = text("""
-SELECT id, kind, subject, message, count, first_at, last_at, told_at, ended_at, facts
+SELECT id, kind, subject, message, count, untold, first_at, last_at, due_at, told_at, ended_at, facts
 FROM sched_alerts ORDER BY id DESC LIMIT :limit
-""").columns(first_at=Instant(), last_at=Instant(), told_at=Instant(), ended_at=Instant())
+""").columns(
+    first_at=Instant(), last_at=Instant(), due_at=Instant(), told_at=Instant(), ended_at=Instant()
+)
 _MESSAGES = text("""
-SELECT id, channel, state, attempts, created_at, CASE WHEN state = 'waiting' THEN due_at END AS due_at,
-    sent_at, error
+SELECT id, channel, state, body AS tells, attempts, created_at,
+    CASE WHEN state = 'waiting' THEN due_at END AS due_at, sent_at, error
 FROM sched_alert_messages WHERE channel <> :but ORDER BY id DESC LIMIT :limit
 """).columns(created_at=Instant(), due_at=Instant(), sent_at=Instant())

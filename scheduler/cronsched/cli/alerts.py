@@ -1,17 +1,22 @@
-"""`sched alerts`: what was told, whether it arrived, and a test of each channel."""
+"""`sched alerts`: what was told, whether it arrived, by which rules, and a test of each channel."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.exits import FAILED, Exit
-from cronsched.cli.output import print_done, print_list
+from cronsched.cli.output import print_done, print_fields, print_json, print_list, print_table
+
+if TYPE_CHECKING:
+    from cronsched.alerts.rules import Rules
 
 
 @click.group(cls=SchedGroup)
 def command() -> None:
-    """Alerts: what was told, whether it arrived, and a test of each channel."""
+    """Alerts: what was told, whether it arrived, by which rules, and a test of each channel."""
 
 
 @command.command("list")
@@ -24,15 +29,17 @@ def list_(state: State, limit: int) -> None:
     print_list(
         state,
         recent_alerts(state.open(), limit),
-        ("ID", "KIND", "STATE", "WHERE", "TIMES", "LAST", "TOLD", "WHAT"),
+        ("ID", "KIND", "STATE", "WHERE", "TIMES", "UNTOLD", "LAST", "TOLD", "NEXT", "WHAT"),
         lambda each: (
             each.id,
             each.kind,
             each.state,
             each.subject,
             each.count,
+            each.untold,
             each.last_at,
             each.told_at,
+            each.due_at,
             each.message,
         ),
     )
@@ -49,7 +56,7 @@ def messages(state: State, limit: int, pings: bool) -> None:
     print_list(
         state,
         recent_messages(state.open(), limit, pings=pings),
-        ("ID", "CHANNEL", "STATE", "TRIES", "MADE", "NEXT TRY", "SENT", "ERROR"),
+        ("ID", "CHANNEL", "STATE", "TRIES", "MADE", "NEXT TRY", "SENT", "ERROR", "TELLS"),
         lambda each: (
             each.id,
             each.channel,
@@ -59,8 +66,65 @@ def messages(state: State, limit: int, pings: bool) -> None:
             each.due_at,
             each.sent_at,
             each.error,
+            each.tells,
         ),
     )
+
+
+@command.command()
+@pass_state
+def rules(state: State) -> None:
+    """What is told, to whom and how often, by the settings of this command."""
+    from cronsched.alerts.rules import find_rules
+
+    found = find_rules(state.open(), state.loaded.settings)
+    if state.as_json:
+        print_json(found)
+        return
+    print_fields(
+        state,
+        {
+            "told": ", ".join(found.told) or "nothing",
+            "gathered for": found.wait,
+            "one cause again after": found.repeat,
+            "looked for": found.looked_at or "never: no worker and no daemon has alerts set up",
+            "daemon pings": found.daemon_ping,
+        },
+    )
+    _print_channels(state, found)
+    _print_promises(state, found)
+
+
+def _print_channels(state: State, found: Rules) -> None:
+    if not found.channels:
+        click.echo("no channel: [alerts] in sched.toml, or SCHED_ALERTS_...")
+        return
+    rows = [
+        (
+            each.name,
+            each.target or "not of these settings",
+            each.sent,
+            each.waiting,
+            each.failed,
+            each.last_sent_at,
+            each.last_error,
+        )
+        for each in found.channels
+    ]
+    headers = ("CHANNEL", "TO", "SENT", "WAITING", "FAILED", "LAST SENT", "ERROR")
+    click.echo()
+    print_table(state, headers, rows)
+
+
+def _print_promises(state: State, found: Rules) -> None:
+    if not found.schedules:
+        return
+    rows = [
+        (each.schedule, each.must_start_within, each.must_finish_by, each.ping, each.is_paused)
+        for each in found.schedules
+    ]
+    click.echo()
+    print_table(state, ("SCHEDULE", "MUST START WITHIN", "FINISH BY", "PINGS", "PAUSED"), rows)
 
 
 @command.command()

@@ -15,6 +15,8 @@ from cronqueue.queries import FailureGroup, JobRow
 from cronqueue.registry import all_tasks
 from cronqueue.states import STATES
 from cronsched import explanation, health, schedule_queries
+from cronsched.alerts.recent import RecentAlert, RecentMessage, recent_alerts, recent_messages
+from cronsched.alerts.rules import Rules, find_rules
 from cronsched.errors import no_such_schedule
 from cronsched.explanation import Reason
 from cronsched.schedule_queries import LedgerRow, ScheduleRow
@@ -137,6 +139,21 @@ def show_log(request: Request) -> Listed:
 def list_failures(request: Request) -> list[FailureGroup]:
     """Failed jobs by task and error."""
     return queries.failures(database_of(request), filter_of(request.query_params))
+
+
+def list_alerts(request: Request) -> list[RecentAlert]:
+    """What was told lately or is about to be, the newest first."""
+    return recent_alerts(database_of(request), number_of(request.query_params, "limit", 50))
+
+
+def list_messages(request: Request) -> list[RecentMessage]:
+    """The messages, each for one channel."""
+    return recent_messages(database_of(request), number_of(request.query_params, "limit", 50))
+
+
+def show_rules(request: Request) -> Rules:
+    """What is told, to whom and how often."""
+    return find_rules(database_of(request), settings_of(request))
 
 
 def list_schedules(request: Request) -> list[ScheduleRow]:
@@ -276,6 +293,34 @@ OPERATIONS = [
         FailureGroup,
         _FILTERS,
         is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/alerts",
+        "list_alerts",
+        "What was told, or is about to be",
+        list_alerts,
+        RecentAlert,
+        (_LIMIT,),
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/alerts/messages",
+        "list_messages",
+        "Messages of alerts: sent, waiting, given up",
+        list_messages,
+        RecentMessage,
+        (_LIMIT,),
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/alerts/rules",
+        "alert_rules",
+        "What is told, to whom and how often",
+        show_rules,
+        Rules,
     ),
     Operation(
         "GET",

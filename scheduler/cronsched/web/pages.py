@@ -12,6 +12,8 @@ from cronqueue import audit, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import health, schedule_queries
+from cronsched.alerts.recent import recent_alerts, recent_messages
+from cronsched.alerts.rules import find_rules
 from cronsched.web import (
     badges,
     calendar_feed,
@@ -29,6 +31,7 @@ from cronsched.web.roles import page
 _MINUTE = timedelta(minutes=1)
 _SHOWN = 10
 _AUDIT_ROWS = 50
+_ALERTS, _MESSAGES = 100, 50
 
 
 def show_now(request: Request) -> Response:
@@ -65,6 +68,21 @@ def list_failures(request: Request) -> Response:
         "failures.html",
         now=database.server_now(),
         groups=memory_of(request).ask("failures", lambda: queries.failures(database)),
+    )
+
+
+def list_alerts(request: Request) -> Response:
+    """Who is told of what, and has it arrived?"""
+    database = database_of(request)
+    found = recent_alerts(database, _ALERTS)
+    return render(
+        request,
+        "alerts.html",
+        now=database.server_now(),
+        rules=find_rules(database, settings_of(request)),
+        alerts=[each for each in found if each.state != "over"],
+        over=[each for each in found if each.state == "over"],
+        messages=recent_messages(database, _MESSAGES),
     )
 
 
@@ -135,6 +153,7 @@ routes = [
     page("/jobs/{job_id:int}", job_pages.show_job),
     page("/jobs/confirm", job_pages.confirm, "operator"),
     page("/failures", list_failures),
+    page("/alerts", list_alerts),
     page("/timeline", timeline_page.show_timeline),
     page(calendar_feed.PATH, calendar_feed.show_calendar),
     page("/schedules", schedule_pages.list_schedules),

@@ -49,6 +49,11 @@ GLYPHS = {
     "retired": "\N{EN DASH}",
     "draining": "▽",
     "silent": "!",
+    "gathering": "○",
+    "told": "✓",
+    "over": "\N{EN DASH}",
+    "waiting": "○",
+    "sent": "✓",
 }
 NAVIGATION = (
     ("Now", "/", "n"),
@@ -56,6 +61,7 @@ NAVIGATION = (
     ("Schedules", "/schedules", "s"),
     ("Jobs", "/jobs", "j"),
     ("Failures", "/failures", "f"),
+    ("Alerts", "/alerts", "l"),
     ("Queues", "/queues", "q"),
     ("Workers", "/workers", "w"),
     ("Plan", "/plan", "p"),
