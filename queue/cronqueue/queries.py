@@ -1,11 +1,10 @@
-"""What operators see of the jobs: lists, one job, counts, failures in groups.
+"""What operators see of the jobs: lists, one job, counts.
 
 Lists never fetch arguments, results or tracebacks, which may be large. All times are aware, in UTC.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -32,9 +31,6 @@ AnySelect = Select[*tuple[Any, ...]]
 
 # "newest": by id; "next": waiting ones by their time; "ended": ended ones, the latest first.
 Order = Literal["newest", "next", "ended"]
-
-# Of a traceback, what is looked at for the line that names the exception.
-_TAIL = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +137,6 @@ class JobDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Failed jobs of one task whose last error reads the same."""
-
-    task: str
-    error: str
-    count: int
-    first_at: datetime | None
-    last_at: datetime | None
-    example_id: int
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where a page ends: its last job, and the time by which the jobs are in order, if they are by one."""
 
@@ -195,7 +179,7 @@ def select_page(
     """
     column, descends = _ORDERS[order]
     with database.snapshot() as connection:
-        statement = _where(select(*_COLUMNS), chosen, read_now(database, connection))
+        statement = where(select(*_COLUMNS), chosen, read_now(database, connection))
         if after is not None:
             statement = statement.where(_beyond(after, column, descends))
         keys = [each.desc() if descends else each.asc() for each in (column, Job.id)]
@@ -212,7 +196,7 @@ def select_ids(
 ) -> list[int]:
     """The ids of the jobs above `after`, ascending: a page for an act on all of them."""
     with database.snapshot() as connection:
-        statement = _where(select(Job.id), chosen, read_now(database, connection))
+        statement = where(select(Job.id), chosen, read_now(database, connection))
         page = statement.where(Job.id > after).order_by(Job.id).limit(limit)
         return list(connection.execute(page).scalars())
 
@@ -221,7 +205,7 @@ def count_jobs(database: Database, chosen: Filter = Filter()) -> int:
     """How many jobs there are."""
     with database.snapshot() as connection:
         now = read_now(database, connection)
-        statement = _where(select(func.count()).select_from(Job), chosen, now)
+        statement = where(select(func.count()).select_from(Job), chosen, now)
         count: int = connection.execute(statement).scalar_one()
     return count
 
@@ -252,55 +236,9 @@ def attempts_of(database: Database, job_id: int) -> tuple[AttemptRow, ...]:
         return _attempts(connection, job_id)
 
 
-def failures(database: Database, chosen: Filter = Filter()) -> list[FailureGroup]:
-    """Failed jobs by task and by the line that names their exception; the largest group first."""
-    with database.snapshot() as connection:
-        tail = _tail_of(database, Job.last_error)
-        columns = (
-            Job.task,
-            tail,
-            func.count(),
-            func.min(Job.failed_at),
-            func.max(Job.failed_at),
-            func.max(Job.id),
-        )
-        statement = _where(select(*columns), chosen, read_now(database, connection))
-        statement = statement.where(Job.state == "failed").group_by(Job.task, tail)
-        found = [
-            FailureGroup(task, error_line(text), count, first, last, example)
-            for task, text, count, first, last, example in connection.execute(statement)
-        ]
-    return sorted(_merged(found), key=lambda group: (-group.count, group.task, group.error))
-
-
-def failures_of_group(
-    database: Database, task: str, error: str, *, after: int = 0, limit: int = 500
-) -> tuple[list[int], int | None]:
-    """The failed jobs of one group above an id, ascending, and where to go on; None at the end.
-
-    Looks at `limit` jobs at a time, so there may be fewer in the answer, or none.
-    """
-    with database.snapshot() as connection:
-        tail = _tail_of(database, Job.last_error)
-        statement = select(Job.id, tail).where(
-            Job.state == "failed", Job.task == task, Job.id > after
-        )
-        rows = connection.execute(statement.order_by(Job.id).limit(limit)).all()
-    found = [job_id for job_id, text in rows if error_line(text) == error]
-    return found, rows[-1][0] if len(rows) == limit else None
-
-
-def error_line(error: str | None) -> str:
-    """Of a traceback the line that names the exception; of any other text the last line."""
-    lines = [line.rstrip() for line in (error or "").splitlines() if line.strip()]
-    if not lines:
-        return ""
-    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
-    for line in lines[frames[-1] + 1 :] if frames else ():
-        # A message may have lines of its own: the exception's name stands before the first of them.
-        if _HEADLINE.match(line):
-            return line
-    return lines[-1]
+def where(statement: AnySelect, chosen: Filter, now: datetime) -> AnySelect:
+    """A statement about the jobs that are meant."""
+    return statement.where(*_conditions(chosen, now))
 
 
 _NAMES = tuple(each.name for each in fields(JobRow))
@@ -311,7 +249,6 @@ _ORDERS: dict[Order, tuple[Any, bool]] = {
     "next": (Job.run_at, False),
     "ended": (Job.finished_at, True),
 }
-_HEADLINE = re.compile(r"[^\W\d][\w.]*(:|$)")
 _WAITING = ("queued", "held")
 
 
@@ -352,7 +289,7 @@ def _select(
     order: Sequence[ColumnElement[Any]],
     limit: int | None,
 ) -> list[JobRow]:
-    statement = _where(select(*_COLUMNS), chosen, now).order_by(*order).limit(limit)
+    statement = where(select(*_COLUMNS), chosen, now).order_by(*order).limit(limit)
     return [_as_job(row) for row in connection.execute(statement)]
 
 
@@ -363,10 +300,6 @@ def _beyond(place: Place, column: Any, descends: bool) -> ColumnElement[bool]:
         return after_id
     beyond = column < place.moment if descends else column > place.moment
     return or_(beyond, and_(column == place.moment, after_id))
-
-
-def _where(statement: AnySelect, chosen: Filter, now: datetime) -> AnySelect:
-    return statement.where(*_conditions(chosen, now))
 
 
 def _conditions(chosen: Filter, now: datetime) -> list[ColumnElement[bool]]:
@@ -406,27 +339,3 @@ def _attempts(connection: Connection, job_id: int) -> tuple[AttemptRow, ...]:
     columns = [getattr(Attempt, each.name) for each in fields(AttemptRow)]
     statement = select(*columns).where(Attempt.job_id == job_id).order_by(Attempt.id)
     return tuple(AttemptRow(*row) for row in connection.execute(statement))
-
-
-def _tail_of(database: Database, column: Any) -> ColumnElement[Any]:
-    if database.is_postgresql:
-        return func.right(column, _TAIL)
-    return func.substr(column, -_TAIL)
-
-
-def _merged(groups: list[FailureGroup]) -> list[FailureGroup]:
-    """Groups whose line is the same, although the frames above it differ, are one."""
-    merged: dict[tuple[str, str], FailureGroup] = {}
-    for group in groups:
-        known = merged.get((group.task, group.error))
-        if known is not None:
-            group = FailureGroup(  # noqa: PLW2901
-                group.task,
-                group.error,
-                known.count + group.count,
-                min(filter(None, (known.first_at, group.first_at)), default=None),
-                max(filter(None, (known.last_at, group.last_at)), default=None),
-                max(known.example_id, group.example_id),
-            )
-        merged[group.task, group.error] = group
-    return list(merged.values())

@@ -36,6 +36,7 @@ _SHORT: Final = 200
 _CUT_LINE: Final = 60
 
 _REFUSED_BY_DATABASES: Final = re.compile(r"[\x00\ud800-\udfff]")
+_NAMES_EXCEPTION: Final = re.compile(r"[^\W\d][\w.]*(:|$)")
 _OWN_FOLDER: Final = os.path.dirname(__file__) + os.sep
 
 _CAUSED: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
@@ -71,6 +72,19 @@ def sanitize(text: str, limit: int) -> str:
     room = (limit - _CUT_LINE) // 2
     head, tail = _head(text, room), _tail(text, room)
     return f"{head}\n[... {len(text) - len(head) - len(tail):,} characters left out ...]\n{tail}"
+
+
+def error_line(error: str | None) -> str:
+    """Of a traceback the line that names the exception; of any other text the last line."""
+    lines = [line.rstrip() for line in (error or "").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    for line in lines[frames[-1] + 1 :] if frames else ():
+        # A message may have lines of its own: the exception's name stands before the first of them.
+        if _NAMES_EXCEPTION.match(line):
+            return line
+    return lines[-1]
 
 
 def _clean(text: str) -> str:

@@ -24,7 +24,8 @@ from cronqueue.overview import (
     takes_priority,
     takes_queue,
 )
-from cronqueue.queries import JobRow, error_line, find_job
+from cronqueue.queries import JobRow, find_job
+from cronqueue.tracebacks import error_line
 
 
 @dataclass(frozen=True, slots=True)

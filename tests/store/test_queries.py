@@ -13,7 +13,8 @@ from cronqueue import operations, overview, queries
 from cronqueue.database import Database
 from cronqueue.models import Attempt, Job, WorkerRow
 from cronqueue.overview import Percentiles, percentiles
-from cronqueue.queries import Filter, error_line
+from cronqueue.queries import Filter
+from cronqueue.tracebacks import error_line
 
 NOW = datetime.now(UTC)
 MINUTE = timedelta(minutes=1)
@@ -157,25 +158,6 @@ def test_one_job_is_shown_with_everything_that_belongs_to_it(database: Database)
 def test_a_job_that_does_not_exist_is_a_lookup_error(database: Database) -> None:
     with pytest.raises(LookupError, match="there is no job 4711"):
         queries.find_job(database, 4711)
-
-
-def test_failures_are_grouped_by_task_and_by_what_was_raised(database: Database) -> None:
-    for line in (1, 2):
-        text = TRACEBACK.format(line=line)
-        last = add(database, state="failed", last_error=text, failed_at=NOW + line * MINUTE)
-    other = add(database, state="failed", last_error="worker a:1 lost", failed_at=NOW)
-    add(database, last_error="it is being retried")
-    first, second = queries.failures(database)
-    assert (first.task, first.count, first.example_id) == ("demo.add", 2, last)
-    assert first.error == "smtplib.SMTPServerDisconnected: please run connect() first"
-    assert (first.first_at, first.last_at) == (NOW + MINUTE, NOW + 2 * MINUTE)
-    assert (second.error, second.example_id) == ("worker a:1 lost", other)
-
-
-def test_the_same_error_of_two_tasks_makes_two_groups(database: Database) -> None:
-    add(database, state="failed", last_error="E: x", task="a.a")
-    add(database, state="failed", last_error="E: x", task="b.b")
-    assert [group.task for group in queries.failures(database)] == ["a.a", "b.b"]
 
 
 @pytest.mark.parametrize(

@@ -304,6 +304,19 @@ def test_every_button_shows_its_command(
         assert len(shown) == len(posting) > 0, path
 
 
+def test_a_group_of_failures_shows_the_hours_in_which_they_came(
+    client: TestClient, database: Database
+) -> None:
+    for hours in (0, 0, -5, -30):
+        when = at(hours * 3600)
+        add(database, state="failed", failed_at=when, finished_at=when, last_error="E: x")
+    page = look(client, "/failures")
+    bars = [known for tag, known in page.tags if tag == "rect" and known["class"] == "failed"]
+    assert [(bar["x"], bar["height"]) for bar in bars] == [("18", "20.0"), ("23", "40.0")]
+    (group,) = client.get("/api/v1/failures").json()["data"]
+    assert group["by_hour"] == [*[0] * 18, 1, 0, 0, 0, 0, 2]
+
+
 def test_alerts_are_shown_with_what_is_held_back_and_what_did_not_arrive(
     database: Database, schedule: str
 ) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 from cronqueue.columns import Instant
 from cronqueue.database import Database
 from cronqueue.overview import WorkerStatus, list_workers, takes_priority, takes_queue
-from cronqueue.queries import error_line
+from cronqueue.tracebacks import error_line
 from cronsched.alerts.deciding import Condition, Incident
 from cronsched.alerts.lateness import late_since
 from cronsched.alerts.pings import Ping, find_pings

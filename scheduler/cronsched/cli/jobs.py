@@ -72,6 +72,7 @@ def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> No
 def show(state: State, job_id: int, reveal: bool) -> None:
     """One job with its arguments, result, attempts and last log lines; -v for every column."""
     from cronqueue import loglines, queries
+    from cronqueue.tracebacks import error_line
 
     details = queries.find_job(state.open(), job_id)
     lines = loglines.last_lines(state.open(), job_id, _SHOWN_LINES)
@@ -91,7 +92,7 @@ def show(state: State, job_id: int, reveal: bool) -> None:
     else:
         print_fields(state, _told(details))
     for attempt in details.attempts:
-        error = queries.error_line(attempt.error)
+        error = error_line(attempt.error)
         who = f"attempt {attempt.attempt} {attempt.outcome} on {attempt.worker or 'no worker'}"
         click.echo(clean(f"{who}: {error}"))
     job_log.print_lines(state, lines)
@@ -151,11 +152,11 @@ def _told(details: JobDetails) -> dict[str, Any]:
 @pass_state
 def failures(state: State, **chosen: Any) -> None:
     """Failed jobs, grouped by task and error; the largest group first."""
-    from cronqueue import queries
+    from cronqueue import failuregroups, queries
 
     print_list(
         state,
-        queries.failures(state.open(), queries.Filter(**chosen)),
+        failuregroups.failures(state.open(), queries.Filter(**chosen)),
         ("COUNT", "TASK", "ERROR", "LAST", "EXAMPLE"),
         lambda each: (each.count, each.task, each.error, each.last_at, each.example_id),
     )

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from cronqueue import audit, loglines, overview, queries
+from cronqueue.failuregroups import FailureGroup, failures
 from cronqueue.overview import QueueStats, Stats, WorkerStatus
-from cronqueue.queries import FailureGroup, JobRow
+from cronqueue.queries import JobRow
 from cronqueue.registry import all_tasks
 from cronqueue.states import STATES
 from cronsched import explanation, health, schedule_queries
@@ -138,7 +139,7 @@ def show_log(request: Request) -> Listed:
 
 def list_failures(request: Request) -> list[FailureGroup]:
     """Failed jobs by task and error."""
-    return queries.failures(database_of(request), filter_of(request.query_params))
+    return failures(database_of(request), filter_of(request.query_params))
 
 
 def list_alerts(request: Request) -> list[RecentAlert]:

@@ -14,6 +14,7 @@ from starlette.responses import StreamingResponse
 from cronqueue import loglines, overview, queries
 from cronqueue.database import Database
 from cronqueue.states import TERMINAL
+from cronqueue.tracebacks import error_line
 from cronsched.documents import plain
 from cronsched.redaction import redacted
 from cronsched.web.operations import Operation, Parameter
@@ -60,7 +61,7 @@ def job_events(request: Request) -> StreamingResponse:
             "progress_json": row.progress_json,
             "result_json": details.result_json,
             "reason": row.reason,
-            "error": queries.error_line(details.last_error) or None,
+            "error": error_line(details.last_error) or None,
         }
         # After its state: when a job has ended, its lines are written.
         lines = loglines.read_lines(database, job_id, after=place, limit=LINES)

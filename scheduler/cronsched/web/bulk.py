@@ -9,7 +9,8 @@ from typing import Any
 
 from cronqueue import operations
 from cronqueue.database import Database
-from cronqueue.queries import Filter, count_jobs, failures_of_group, select_ids
+from cronqueue.failuregroups import failures_of_group
+from cronqueue.queries import Filter, count_jobs, select_ids
 from cronqueue.states import STATES
 from cronsched.web.problems import Refused
 from cronsched.web.rendering import command

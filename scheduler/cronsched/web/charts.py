@@ -33,6 +33,13 @@ class Chart:
     highest: int
 
 
+def hourly(counts: Sequence[int], start: datetime, kind: str) -> Chart:
+    """One column for each hour."""
+    hour = timedelta(hours=1)
+    found = {start + number * hour: {kind: count} for number, count in enumerate(counts) if count}
+    return stacked(found, start, hour, len(counts), (kind,))
+
+
 def stacked(
     counts: Mapping[datetime, Mapping[str, int]],
     start: datetime,

@@ -14,6 +14,7 @@ from cronqueue import audit, loglines, overview, queries
 from cronqueue.database import Database
 from cronqueue.queries import JobDetails, JobRow
 from cronqueue.states import TERMINAL
+from cronqueue.tracebacks import error_line
 from cronsched import explanation, schedule_queries
 from cronsched.redaction import redacted_json
 from cronsched.web.bulk import ACTS, count_of, meant_by
@@ -85,8 +86,8 @@ def show_job(request: Request) -> Response:
         steps=steps_of(row),
         tz=tz,
         occurrence_tz=_zone_of_occurrence(database, row),
-        error=queries.error_line(details.last_error),
-        error_line=queries.error_line,
+        error=error_line(details.last_error),
+        error_line=error_line,
         lines=loglines.last_lines(database, job_id, _LINES),
         acts=audit.list_acts(database, target=f"job {job_id}", limit=20),
         as_command=_as_command(details),

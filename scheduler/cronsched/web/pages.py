@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cronqueue import audit, overview, queries
+from cronqueue import audit, failuregroups, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import health, schedule_queries
@@ -63,11 +63,14 @@ def show_now(request: Request) -> Response:
 def list_failures(request: Request) -> Response:
     """What is broken, not which row."""
     database = database_of(request)
+    now = database.server_now()
+    start = failuregroups.first_hour(now)
+    groups = memory_of(request).ask("failures", lambda: failuregroups.failures(database))
     return render(
         request,
         "failures.html",
-        now=database.server_now(),
-        groups=memory_of(request).ask("failures", lambda: queries.failures(database)),
+        now=now,
+        groups=[(each, charts.hourly(each.by_hour, start, "failed")) for each in groups],
     )
 
 
