@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TextIO, get_args
 
 from cronqueue import context
 
@@ -22,6 +23,14 @@ LOG_FORMATS: tuple[str, ...] = get_args(LogFormat)
 
 # All but tab and line feed.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# From a level on: syslog's priorities, sd-daemon(3).
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
 # What every record has; all else was given as `extra`.
 _OF_EVERY_RECORD = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "color_message")
@@ -31,7 +40,8 @@ _OF_EVERY_RECORD = frozenset(
 def log_to(level: int, jobs: int, form: str = "text", worker: str | None = None) -> None:
     """Log to standard error; `jobs` is the level for the ends of jobs, `worker` whose process this is."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(worker) if form == "json" else PlainFormatter())
+    plain = JournalFormatter() if _is_journal(sys.stderr) else PlainFormatter()
+    handler.setFormatter(JsonFormatter(worker) if form == "json" else plain)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("cronqueue.jobs").setLevel(jobs)
 
@@ -39,11 +49,22 @@ def log_to(level: int, jobs: int, form: str = "text", worker: str | None = None)
 class PlainFormatter(logging.Formatter):
     """Shows control characters of stored names and messages instead of sending them to the terminal."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s")
+    def __init__(self, form: str = "%(asctime)s %(levelname)-7s %(message)s") -> None:
+        super().__init__(form)
 
     def format(self, record: logging.LogRecord) -> str:
         return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], super().format(record))
+
+
+class JournalFormatter(PlainFormatter):
+    """For systemd's journal, which has the time itself and reads the priority at the head of each line."""
+
+    def __init__(self) -> None:
+        super().__init__("%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next(each for level, each in _PRIORITIES if record.levelno >= level)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).split("\n"))
 
 
 class JsonFormatter(logging.Formatter):
@@ -78,6 +99,15 @@ class JsonFormatter(logging.Formatter):
                 "schedule": job.schedule,
             }
         return {name: value for name, value in process.items() if value is not None}
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Whether systemd connected this stream to its journal: JOURNAL_STREAM names its device and inode."""
+    try:
+        file = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file at all
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{file.st_dev}:{file.st_ino}"
 
 
 def _what(record: logging.LogRecord) -> dict[str, Any]:

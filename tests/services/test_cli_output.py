@@ -70,6 +70,21 @@ def test_json_has_standard_output_for_itself(sqlite_project: Project) -> None:
     assert done.stderr == "the file speaks\nthe task speaks\n"
 
 
+def test_a_narrow_terminal_folds_times_before_names(
+    sqlite_project: Project, sqlite_url: str
+) -> None:
+    database = Database(sqlite_url)
+    add(database, task="reports.of_the_morning", queue="q", run_at=now())
+    database.dispose()
+    text = re.sub("\x1b[^m]*m", "", on_terminal("jobs", "list", COLUMNS="80"))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > 2
+    assert " reports.of_the_morning " in lines[1]
+    crowded = re.sub("\x1b[^m]*m", "", on_terminal("jobs", "list", COLUMNS="40"))
+    assert max(map(len, crowded.splitlines())) <= 40
+
+
 def test_tables_are_plain_and_aligned_off_a_terminal(
     sqlite_project: Project, sqlite_url: str
 ) -> None:

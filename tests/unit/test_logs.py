@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,27 @@ def test_what_has_no_end_or_no_value_does_not_lose_its_line(
 def test_a_line_of_text_shows_control_characters() -> None:
     record = logging.LogRecord("x", logging.ERROR, "f", 1, "a\x1b[2Jb", (), None)
     assert PlainFormatter().format(record).endswith(" ERROR   a\\x1b[2Jb")
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_systemds_journal_gets_priorities_and_no_second_time(tmp_path: Path, other: bool) -> None:
+    code = """if True:
+    import logging
+    from cronqueue.logs import log_to
+
+    log_to(logging.INFO, logging.INFO)
+    logging.warning("late by %d\\nminutes", 3)
+    """
+    with (tmp_path / "journal").open("wb") as journal:
+        file = os.fstat(journal.fileno())
+        stream = f"{file.st_dev}:{file.st_ino + other}"
+        environ = os.environ | {"JOURNAL_STREAM": stream}
+        subprocess.run([sys.executable, "-c", code], stderr=journal, env=environ, check=True)
+    written = (tmp_path / "journal").read_text()
+    if other:  # what a program hands on whose own stream it was
+        assert written.endswith(" WARNING late by 3\nminutes\n")
+    else:
+        assert written == "<4>late by 3\n<4>minutes\n"
 
 
 def test_logging_costs_the_help_of_a_worker_nothing() -> None:

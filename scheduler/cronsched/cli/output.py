@@ -20,6 +20,7 @@ from cronsched.documents import versioned
 
 # Coloured tables that go into a pipe are not folded: the pager cuts them.
 _PIPE_WIDTH = 400
+_GAP = 2
 
 
 def print_json(data: Any) -> None:
@@ -215,15 +216,36 @@ def _print_rich(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for header, right in zip(headers, numeric, strict=True):
-        table.add_column(header, justify="right" if right else "left", overflow="fold")
-    for row in cells:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     # Decided here, once: what rich would read from the environment is settled.
     system: Literal["auto", "standard"] = "auto" if sys.stdout.isatty() else "standard"
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(force_terminal=True, no_color=False, color_system=system, width=width).print(table)
+    lines = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(force_terminal=True, no_color=False, color_system=system, width=lines)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
+    widths = _fit(list(zip(headers, *cells, strict=True)), console.width)
+    for header, right, width in zip(headers, numeric, widths, strict=True):
+        justify: Literal["right", "left"] = "right" if right else "left"
+        table.add_column(header, justify=justify, overflow="fold", width=width)
+    for row in cells:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+def _fit(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """How wide each column is, so that all go into lines of this width.
+
+    The widest give way first, and between words, so that a name can be read and copied. Words are
+    broken where nothing else is left.
+    """
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in columns]
+    words = [max(map(cell_len, " ".join(column).split()), default=1) for column in columns]
+    room = max(width - _GAP * (len(columns) - 1), len(columns))
+    while sum(widths) > room:
+        between_words = [each for each, least in enumerate(words) if widths[each] > least]
+        widest = max(between_words or range(len(widths)), key=widths.__getitem__)
+        widths[widest] -= 1
+    return widths
 
 
 # States by what they ask of the reader.

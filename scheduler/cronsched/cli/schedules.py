@@ -47,7 +47,7 @@ def list_(state: State, retired: bool) -> None:
     print_list(
         state,
         schedule_queries.list_schedules(state.open(), retired=retired),
-        ("NAME", "WHEN", "NEXT", "LAST", "VERDICT", "STATE", "QUEUE", "PRIORITY"),
+        ("NAME", "WHEN", "NEXT", "LAST", "VERDICT", "STATE"),
         lambda each: (
             each.name,
             each.words,
@@ -55,8 +55,6 @@ def list_(state: State, retired: bool) -> None:
             each.last_run,
             each.last_verdict,
             each.state,
-            each.queue,
-            each.priority,
         ),
     )
 
