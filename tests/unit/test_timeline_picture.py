@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from cronqueue.overview import Percentiles
 from cronsched.timeline import Coming, Lane, Run, Timeline, load_of
-from cronsched.web.timeline_picture import LEFT, WIDTH, Box, draw
+from cronsched.web.timeline_picture import HEADING, LANE, LEFT, TOP, WIDTH, Box, draw
 from job_rows import NOW, at
 
 HOUR = timedelta(hours=1)
@@ -50,6 +50,23 @@ def test_written_held_and_computed_jobs_are_never_one_bar() -> None:
         Coming(at(602), None, None, False),
     )
     assert [box.kind for box in boxes(coming=coming)] == ["queued", "held", "beyond"]
+
+
+def test_lanes_stand_under_their_queues_where_there_are_several() -> None:
+    def drawn(*lanes: tuple[str, bool, str]) -> list[tuple[str | None, int]]:
+        made = tuple(
+            Lane(name, is_schedule, queue, "active", None, None, None, (), ())
+            for name, is_schedule, queue in lanes
+        )
+        timeline = Timeline(NOW - HOUR, NOW, NOW + HOUR, made, 1, False, NOW + HOUR)
+        return [(row.heading, row.y) for row in draw(timeline, [], "UTC").rows]
+
+    assert drawn(("a", True, "q"), ("b", True, "q")) == [(None, TOP), (None, TOP + LANE)]
+    (first, _), (second, y), (last, _) = drawn(
+        ("a", True, "q"), ("b", True, "r"), ("t", False, "r")
+    )
+    assert (first, second, last) == ("queue q", "queue r", "jobs without a schedule")
+    assert y == TOP + LANE + 2 * HEADING
 
 
 def test_a_change_of_the_clocks_is_labelled() -> None:

@@ -103,12 +103,46 @@ def test_every_page_tells_of_what_has_happened(
     look(client, path)
 
 
+def start_worker(database: Database) -> None:
+    """One that is alive, whatever the clock of this machine says."""
+    heartbeat(database, [Presence("w", "worker", "w", 1, "running", Settings())])
+    execute(database, "UPDATE sched_workers SET clock_skew = NULL")
+
+
 def test_the_first_page_names_what_needs_somebody(client: TestClient, database: Database) -> None:
+    start_worker(database)
     assert "All is well" in look(client, "/").text
     add(database, run_at=at(-600))
     text = look(client, "/").text
     assert "1 thing needs you" in text
     assert "1 due jobs are not claimed" in text
+
+
+def test_the_first_page_says_that_nobody_works(client: TestClient) -> None:
+    text = look(client, "/").text
+    assert "Nothing is urgent, 1 thing is odd" in text
+    assert "none is alive: what is due waits" in text
+
+
+def test_the_first_page_counts_who_is_silent(client: TestClient, database: Database) -> None:
+    start_worker(database)
+    assert "silent" not in look(client, "/").text
+    pass_time(database, 60)
+    assert "1 silent" in look(client, "/").text
+
+
+def test_a_retry_is_due_again_after_its_attempt(client: TestClient, database: Database) -> None:
+    job_id = add(database, attempts=1, started_at=at(-50), run_at=at(600))
+    shown = re.sub(r"\s+", " ", look(client, f"/jobs/{job_id}").text)
+    assert shown.index("started 03:03:15") < shown.index("due again 03:14:05")
+
+
+def test_the_audit_tells_details_in_words(client: TestClient, database: Database) -> None:
+    until = NOW + timedelta(hours=2)
+    operations.pause_queue(database, "mail", actor="ann", reason="repairs", until=until)
+    shown = re.sub(r"\s+", " ", look(client, "/audit").text)
+    assert "reason repairs" in shown
+    assert "until 05:04:05" in shown
 
 
 def test_the_hours_chart_counts_each_minute(client: TestClient, database: Database) -> None:

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from cronqueue import audit, loglines, overview, queries
 from cronqueue.database import Database
 from cronqueue.queries import JobDetails, JobRow
-from cronqueue.states import TERMINAL
 from cronqueue.tracebacks import error_line
 from cronsched import explanation, schedule_queries
 from cronsched.redaction import redacted_json
@@ -107,9 +106,9 @@ def steps_of(row: JobRow) -> list[dict[str, Any]]:
     moments: list[tuple[str, datetime | None, str]] = [("created", row.created_at, "past")]
     if row.planned_for is not None and row.planned_for != row.run_at:
         moments.append(("planned for", row.planned_for, "past"))
-    moments.append(
-        ("due", row.run_at, "past" if row.started_at or row.state in TERMINAL else "later")
-    )
+    waits = row.state in ("queued", "held")
+    due = "due again" if waits and row.started_at is not None else "due"
+    moments.append((due, row.run_at, "later" if waits else "past"))
     if row.started_at is not None:
         word = "started" if row.attempts <= 1 else f"attempt {row.attempts} started"
         moments.append((word, row.started_at, "past"))

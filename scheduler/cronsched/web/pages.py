@@ -46,6 +46,7 @@ def show_now(request: Request) -> Response:
         "now.html",
         now=now,
         stats=memory.ask("stats", lambda: overview.stats(database)),
+        silent=sum(each.state == "silent" for each in overview.list_workers(database)),
         problems=memory.ask("problems", lambda: health.find_problems(database, settings)),
         chart=charts.stacked(
             ended, start, _MINUTE, 60, ("succeeded", "failed", "cancelled", "skipped")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 NOTHING = "\N{EN DASH}"
 # What an act has done is told by the page that follows it.
 _TOLD = "sched_told"
+# Of one value of what an act tells about itself, so many characters are shown.
+_VALUE = 300
 # Each state has a shape of its own: colour alone tells nothing to many.
 GLYPHS = {
     "queued": "○",
@@ -182,6 +185,16 @@ class Site:
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             iso(moment), absolute(moment, tz), shown
         )
+
+    def value(self, told: object) -> Markup:
+        """A value of a stored detail: a time as a time, a text as it is, anything else as JSON."""
+        if not isinstance(told, str):
+            return escape(json.dumps(told, ensure_ascii=False)[:_VALUE])
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(told)
+            if moment.tzinfo is not None:
+                return self.clock(moment.astimezone(UTC))
+        return escape(told[:_VALUE])
 
     def field(self, moment: datetime, tz: str = "UTC") -> str:
         """A time as a form's field for times has it, on the clock of a zone."""

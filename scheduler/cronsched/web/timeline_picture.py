@@ -14,6 +14,7 @@ WIDTH = 1200.0
 LEFT = 190.0  # for the names
 LANE = 30
 TOP = 34
+HEADING = 26  # above the lanes of a queue
 BAND = 74
 # Bars nearer than this become one: nobody could tell them apart.
 _NEAR = 1.5
@@ -23,7 +24,7 @@ _RANK = ("failed", "running", "succeeded", "skipped", "cancelled", "held", "beyo
 # What is to come; each of these is told apart from the others.
 _TO_COME = ("held", "beyond", "queued")
 # A label needs so much room on either side.
-_LABEL = 24.0
+_LABEL = 32.0
 _STEPS = tuple(
     timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)
 )
@@ -49,12 +50,13 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A lane with its boxes, and where what is written ends."""
+    """A lane with its boxes, and where what is written ends. `heading`: of the group that begins with it."""
 
     lane: Lane
     y: int
     boxes: tuple[Box, ...]
     covered: float | None
+    heading: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +99,8 @@ class Picture:
 def draw(timeline: Timeline, load: Sequence[Load], tz: str) -> Picture:
     """The picture of a timeline with its load, on the clock of a zone."""
     axis = _Axis(timeline)
-    rows = tuple(
-        Row(
-            lane,
-            TOP + number * LANE,
-            tuple(_boxes(lane, timeline, axis)),
-            _covered(lane, axis),
-        )
-        for number, lane in enumerate(timeline.lanes)
-    )
-    band_top = TOP + len(rows) * LANE + 26
+    rows = tuple(_rows(timeline, axis))
+    band_top = (rows[-1].y + LANE if rows else TOP) + 26
     scale = max([each.wanted for each in load] + [timeline.places, 1]) * 1.1
     return Picture(
         WIDTH,
@@ -120,6 +114,23 @@ def draw(timeline: Timeline, load: Sequence[Load], tz: str) -> Picture:
         round(band_top + BAND * (1 - timeline.places / scale), 1),
         scale,
     )
+
+
+def _rows(timeline: Timeline, axis: _Axis) -> Iterator[Row]:
+    """The lanes from top to bottom, under headings where there is more than one group."""
+    y, before = TOP, None
+    is_grouped = len({_heading(lane) for lane in timeline.lanes}) > 1
+    for lane in timeline.lanes:
+        heading = _heading(lane) if is_grouped else None
+        is_first = heading != before
+        y += HEADING if is_first else 0
+        boxes = tuple(_boxes(lane, timeline, axis))
+        yield Row(lane, y, boxes, _covered(lane, axis), heading if is_first else None)
+        y, before = y + LANE, heading
+
+
+def _heading(lane: Lane) -> str:
+    return f"queue {lane.queue}" if lane.is_schedule else "jobs without a schedule"
 
 
 class _Axis:

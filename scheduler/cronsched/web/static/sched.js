@@ -77,6 +77,15 @@ async function copy(text) {
   area.remove();
 }
 
+// Where there is more than fits, what matters is shown first: the page one is on, and the present.
+function bringInto(box, element, share) {
+  if (!box || !element || box.scrollWidth <= box.clientWidth) return;
+  const [outer, inner] = [box, element].map(each => each.getBoundingClientRect());
+  box.scrollLeft += inner.left + inner.width / 2 - outer.left - outer.width * share;
+}
+bringInto(document.querySelector(".bar nav"), document.querySelector(".bar nav [aria-current]"), 0.5);
+bringInto(document.querySelector(".timeline .scroll"), document.querySelector(".timeline line.now"), 0.7);
+
 // One letter for each page; / for the search.
 document.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
