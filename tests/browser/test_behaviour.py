@@ -103,6 +103,21 @@ def test_a_refresh_keeps_the_place_and_what_is_open(site: str, page: Page, waiti
     expect(page.locator("input[name=run_at]")).to_be_visible()
 
 
+def test_what_is_opened_or_closed_by_hand_stays_so_over_a_refresh(
+    site: str, page: Page, database: Database
+) -> None:
+    ((job_id,),) = query(database, "SELECT max(id) FROM sched_jobs WHERE state = 'failed'")
+    page.goto(f"{site}/jobs/{job_id}")
+    traceback, attempt = page.locator("details[data-open]"), page.locator("details.attempt").first
+    traceback.locator("summary").click()
+    attempt.locator("summary").click()
+    with page.expect_response(f"{site}/jobs/{job_id}"):
+        page.keyboard.press("r")
+    page.wait_for_load_state("networkidle")
+    expect(traceback).not_to_have_attribute("open", "")
+    expect(attempt).to_have_attribute("open", "")
+
+
 def test_letters_lead_to_the_pages_and_a_slash_to_the_search(site: str, page: Page) -> None:
     page.goto(site)
     for key, path in (("j", "/jobs"), ("f", "/failures"), ("s", "/schedules"), ("?", "/help")):

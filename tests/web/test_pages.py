@@ -165,6 +165,18 @@ def test_a_job_page_shows_its_way_its_error_and_why_it_waits(
     assert "there is no job 99" in look(client, "/jobs/99", 404).text
 
 
+def test_of_a_very_long_traceback_the_beginning_and_the_end_are_shown(
+    client: TestClient, database: Database
+) -> None:
+    error = "the beginning\n" + "x" * 100_000 + "\nthe end"
+    job_id = add(database, state="failed", finished_at=NOW, failed_at=NOW, last_error=error)
+    page = look(client, f"/jobs/{job_id}")
+    assert "the beginning" in page.text
+    assert "80,022 characters are left out here" in page.text
+    assert page.text.rindex("the end") > page.text.index("left out here")
+    assert len(page.text) < 30_000
+
+
 def test_progress_is_shown_while_a_job_runs(client: TestClient, database: Database) -> None:
     running = claim_one(database)
     told = json.dumps({"done": 3, "total": 12, "message": "page 3"})

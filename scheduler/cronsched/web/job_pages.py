@@ -13,6 +13,7 @@ from starlette.responses import Response
 from cronqueue import audit, loglines, overview, queries
 from cronqueue.database import Database
 from cronqueue.queries import JobDetails, JobRow
+from cronqueue.states import TERMINAL
 from cronqueue.tracebacks import error_line
 from cronsched import explanation, schedule_queries
 from cronsched.redaction import redacted_json
@@ -33,6 +34,9 @@ from cronsched.web.searching import as_search, read_search
 
 _ROWS = 50
 _LINES = 200
+# Seconds from refresh to refresh of one job's page.
+_REFRESH = 5
+_REFRESH_ENDED = 60
 
 
 def list_jobs(request: Request) -> Response:
@@ -79,6 +83,7 @@ def show_job(request: Request) -> Response:
         request,
         "job.html",
         now=database.server_now(),
+        every=_REFRESH_ENDED if row.state in TERMINAL else _REFRESH,
         row=row,
         details=details,
         reasons=reasons,

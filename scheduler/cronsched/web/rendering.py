@@ -36,6 +36,8 @@ NOTHING = "\N{EN DASH}"
 _TOLD = "sched_told"
 # Of one value of what an act tells about itself, so many characters are shown.
 _VALUE = 300
+# Of a traceback, so much of its beginning and of its end, which says more.
+_BEGINNING, _END = 4_000, 16_000
 # Each state has a shape of its own: colour alone tells nothing to many.
 GLYPHS = {
     "queued": "○",
@@ -256,6 +258,15 @@ def opened(stored: str | None) -> Any:
         return None
 
 
+def cut(text: str) -> str:
+    """A text that is no longer than a page can carry, its middle left out."""
+    left_out = len(text) - _BEGINNING - _END
+    if left_out <= 0:
+        return text
+    note = f"… {left_out:,} characters are left out here …"
+    return f"{text[:_BEGINNING]}\n\n{note}\n\n{text[-_END:]}"
+
+
 def verdict_kind(verdict: str | None) -> str:
     """The first word of a verdict: "skipped" of "skipped:overlap:12"."""
     return (verdict or "queued").partition(":")[0]
@@ -279,6 +290,7 @@ def _environment() -> Environment:
         duration=duration,
         pretty=pretty,
         opened=opened,
+        cut=cut,
         kind=verdict_kind,
         iso=iso,
         part=lambda value: quote(str(value), safe=""),
