@@ -55,6 +55,13 @@ def format_duration(duration: timedelta) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def format_rough(seconds: float) -> str:
+    """As one says it: milliseconds below a second, tenths below a minute, then the two largest units."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+    return format_duration(timedelta(seconds=round(seconds)))
+
+
 def _duration(value: object) -> timedelta | None:
     if isinstance(value, timedelta):
         return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from command import Project
@@ -75,5 +76,5 @@ def test_a_forecast_tells_whether_it_fits_and_how_late_it_will_be(
         add(database, task="t", run_at=now() + timedelta(hours=1))
     told = project.run("forecast").stdout
     assert told.startswith("it does not fit into 1 place: jobs will be ")
-    assert "3 jobs in the minute from" in told
+    assert re.search(r"^CROWDED MINUTE +JOBS\n.* +3$", told, re.MULTILINE)
     assert project.data("forecast")["fits"] is False

@@ -6,7 +6,7 @@ import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
 from cronsched.cli.exits import clean
-from cronsched.cli.output import print_json
+from cronsched.cli.output import print_json, wrapped
 from cronsched.cli.parameters import JOB_ID
 
 
@@ -24,6 +24,6 @@ def command(state: State, job_id: int) -> None:
     said = job.state if job.state in ("succeeded", "failed") else f"is {job.state}"
     click.echo(clean(f"job {job.id}, {job.task}, {said}:"))
     for each in reasons:
-        click.echo(clean(f"  {each.words}"))
+        click.echo(wrapped(clean(each.words), "  "))
         if each.remedy is not None:
             click.echo(clean(f"    {each.remedy}"))

@@ -57,14 +57,20 @@ def command(state: State, ahead: timedelta) -> None:
         say(f"it was too much: told until {show_time(state, found.whole_until)}")
     click.echo(_in_words(state, found.places, latest))
     busiest = sorted(load, key=lambda each: (-each.wanted, each.at))[:_TOLD]
-    rows = [(each.at, f"{each.wanted:.2f}", each.delay) for each in busiest if each.wanted]
+    rows = [(each.at, f"{each.wanted:.2f}", _rough(each.delay)) for each in busiest if each.wanted]
     if rows:
         print_table(state, ("BUSIEST FROM", "PLACES WANTED", "LATE BY"), rows)
-    for herd in herds:
-        click.echo(f"{counted(herd.jobs, 'job')} in the minute from {show_time(state, herd.at)}")
-    for each in quiet:
-        start, end = show_time(state, each.start), show_time(state, each.end)
-        click.echo(f"quiet from {start} to {end}")
+    if herds:
+        print_table(state, ("CROWDED MINUTE", "JOBS"), [(each.at, each.jobs) for each in herds])
+    if quiet:
+        windows = [(each.start, each.end, _rough(each.end - each.start)) for each in quiet]
+        print_table(state, ("QUIET FROM", "TO", "FOR"), windows)
+
+
+def _rough(duration: timedelta) -> str | None:
+    from cronqueue.durations import format_rough
+
+    return format_rough(duration.total_seconds()) if duration else None
 
 
 def _in_words(state: State, places: int, latest: Load) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
@@ -18,9 +20,15 @@ from cronsched.cli.exits import clean, refuse, say
 from cronsched.cli.parameters import shown
 from cronsched.documents import versioned
 
+T = TypeVar("T")
+
 # Coloured tables that go into a pipe are not folded: the pager cuts them.
 _PIPE_WIDTH = 400
 _GAP = 2
+# A column of words is folded rather than that others go for it.
+_FOLDED = 30
+# What a narrow terminal goes without, the first ones first; never the column that a table begins with.
+_SPARE = ("PRIORITY", "PID", "ATTEMPTS", "QUEUE")
 
 
 def print_json(data: Any) -> None:
@@ -54,12 +62,45 @@ def print_list(
 
 def print_table(state: State, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Columns under their headers; numbers at the right."""
-    if not _is_fancy(state):
+    is_coloured = _is_fancy(state)
+    is_screen = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    if not (is_coloured or is_screen):
         for line in table_lines(state, headers, rows):
             click.echo(line)
         return
+    numeric = _numeric(headers, rows)
     cells = [[clean(show(state, cell, brief=True)) for cell in row] for row in rows]
-    _print_rich(headers, cells, _numeric(headers, rows))
+    if not is_screen:
+        _print_rich(headers, cells, numeric, _PIPE_WIDTH, "standard")
+        return
+    room = shutil.get_terminal_size().columns
+    if _wanted(headers, cells) > room:  # of times, how far away they are
+        cells = [[clean(_distance(state, cell)) for cell in row] for row in rows]
+    left_out = []
+    for name in _SPARE:
+        if name in headers[1:] and _wanted(headers, cells) > room:
+            place = headers.index(name)
+            headers, numeric = _without(headers, place), _without(numeric, place)
+            cells = [_without(row, place) for row in cells]
+            left_out.append(name)
+    _print_rich(headers, cells, numeric, room, "auto" if is_coloured else None)
+    if left_out and not state.quiet:
+        say(f"no room here for {', '.join(left_out)}; --json has all")
+
+
+def wrapped(words: str, indent: str = "") -> str:
+    """A sentence that breaks between words where the terminal ends; in a pipe it is one line."""
+    if not sys.stdout.isatty():
+        return indent + words
+    room = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        words,
+        room,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def table_lines(state: State, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -209,25 +250,46 @@ def _is_numeric(column: Sequence[Any]) -> bool:
     return all(isinstance(cell, int) and not isinstance(cell, bool) for cell in column)
 
 
+def _wanted(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> int:
+    """How wide a table would like to be."""
+    from rich.cells import cell_len
+
+    widths = [
+        max(cell_len(header), min(max(map(cell_len, column)), _FOLDED))
+        for header, *column in zip(headers, *cells, strict=True)
+    ]
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _distance(state: State, cell: Any) -> str:
+    shown = show(state, cell, brief=True)
+    return shown.rpartition(" (")[2].rstrip(")") if isinstance(cell, datetime) else shown
+
+
+def _without(row: Sequence[T], place: int) -> list[T]:
+    return [*row[:place], *row[place + 1 :]]
+
+
 def _print_rich(
-    headers: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool]
+    headers: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    width: int,
+    colours: Literal["auto", "standard"] | None,
 ) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    # Decided here, once: what rich would read from the environment is settled.
-    system: Literal["auto", "standard"] = "auto" if sys.stdout.isatty() else "standard"
-    lines = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(force_terminal=True, no_color=False, color_system=system, width=lines)
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="bold")
-    widths = _fit(list(zip(headers, *cells, strict=True)), console.width)
-    for header, right, width in zip(headers, numeric, widths, strict=True):
-        justify: Literal["right", "left"] = "right" if right else "left"
-        table.add_column(header, justify=justify, overflow="fold", width=width)
+    widths = _fit(list(zip(headers, *cells, strict=True)), width)
+    for header, right, fitting in zip(headers, numeric, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(header, justify=justify, overflow="fold", width=fitting)
     for row in cells:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    console.print(table)
+    # Decided here, once: what rich would read from the environment is settled.
+    Console(force_terminal=True, no_color=False, color_system=colours, width=width).print(table)
 
 
 def _fit(columns: Sequence[Sequence[str]], width: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -47,11 +46,9 @@ def _counts(counts: object) -> str:
 
 
 def _percentiles(found: Percentiles | None) -> str | None:
-    from cronqueue.durations import format_duration
+    from cronqueue.durations import format_rough
 
     if found is None:
         return None
-    p50, p95, p99 = (
-        format_duration(timedelta(seconds=each)) for each in (found.p50, found.p95, found.p99)
-    )
+    p50, p95, p99 = (format_rough(each) for each in (found.p50, found.p95, found.p99))
     return f"p50 {p50}, p95 {p95}, p99 {p99} of {counted(found.count, 'job')}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -17,8 +19,9 @@ from cronsched.cli.parameters import DURATION
 if TYPE_CHECKING:
     from cronsched.timeline import Lane, Timeline
 
-# Characters of a line, of which a quarter tells of the past.
+# Characters of a line, of which a quarter tells of the past; on a terminal as many as it has room for.
 WIDTH = 64
+_LEAST, _MOST = 24, 160
 _LEGEND = "# ran   x failed   ~ skipped   > runs   o written   . expected   z held"
 # Where several fall on one character, the first of these shows.
 _STRENGTH = "x>#~oz."
@@ -56,23 +59,35 @@ def command(state: State, ahead: timedelta, queue: str | None, as_calendar: bool
     if found.truncated:
         say("it was too much: the oldest runs or the latest times are left out")
     click.echo(f"{show_time(state, found.start)} to {show_time(state, found.end)}")
+    told = [(clean(lane.name), _next(lane), _took(lane)) for lane in lanes]
+    width = _room_beside([(name, took) for name, _, took in told])
     rows = [
-        (clean(lane.name), _drawn(lane, found), _next(state, lane), _took(lane)) for lane in lanes
+        (name, _drawn(lane, found, width), when, took)
+        for lane, (name, when, took) in zip(lanes, told, strict=True)
     ]
-    print_table(state, ("", _ruler(found), "NEXT", "TAKES"), rows)
+    print_table(state, ("", _ruler(found, width), "NEXT", "TAKES"), rows)
     click.echo(_LEGEND)
 
 
-def _ruler(timeline: Timeline) -> str:
-    place = _place(timeline, timeline.now)
-    return "-" * place + "|now" + "-" * (WIDTH - place - 4)
+def _room_beside(told: Sequence[tuple[str, str]]) -> int:
+    """What a terminal leaves for a lane's line beside its name, its next run, and how long it takes."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    names, durations = (max(map(len, column), default=0) for column in zip(*told, strict=True))
+    beside = min(names, 30) + max(durations, len("TAKES")) + len("59m ago") + 3 * 2
+    return min(max(shutil.get_terminal_size().columns - beside, _LEAST), _MOST)
 
 
-def _drawn(lane: Lane, timeline: Timeline) -> str:
-    marks = [" "] * WIDTH
+def _ruler(timeline: Timeline, width: int) -> str:
+    place = _place(timeline, timeline.now, width)
+    return "-" * place + "|now" + "-" * (width - place - 4)
+
+
+def _drawn(lane: Lane, timeline: Timeline, width: int) -> str:
+    marks = [" "] * width
     for at, mark in _events(lane):
         if timeline.start <= at < timeline.end:
-            place = _place(timeline, at)
+            place = _place(timeline, at, width)
             marks[place] = min(marks[place].strip() or mark, mark, key=_STRENGTH.index)
     return "".join(marks)
 
@@ -85,20 +100,19 @@ def _events(lane: Lane) -> Iterator[tuple[datetime, str]]:
         yield each.run_at, written if each.held_reason is None else "z"
 
 
-def _place(timeline: Timeline, at: datetime) -> int:
-    return int((at - timeline.start) / (timeline.end - timeline.start) * WIDTH)
+def _place(timeline: Timeline, at: datetime, width: int) -> int:
+    return int((at - timeline.start) / (timeline.end - timeline.start) * width)
 
 
-def _next(state: State, lane: Lane) -> str:
-    return show_time(state, lane.coming[0].run_at, brief=True) if lane.coming else "-"
+def _next(lane: Lane) -> datetime | None:
+    return lane.coming[0].run_at if lane.coming else None
 
 
 def _took(lane: Lane) -> str:
-    from cronqueue.durations import format_duration
+    from cronqueue.durations import format_rough
 
-    if lane.took is None:
-        return "-"
-    return " to ".join(
-        format_duration(timedelta(seconds=round(each, 1)))
-        for each in (lane.took.p50, lane.took.p95)
+    return (
+        "-"
+        if lane.took is None
+        else f"{format_rough(lane.took.p50)} to {format_rough(lane.took.p95)}"
     )

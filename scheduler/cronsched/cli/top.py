@@ -107,8 +107,8 @@ def _headline(state: State, found: Glance) -> str:
 
 
 def _queues(state: State, found: Glance) -> list[str]:
-    ended = ("ENDED/MIN", "FAILED/MIN", "TAKES")
-    headers = ("QUEUE", "DUE", "WAITS", "RUNNING", "LATER", "HELD", "FAILED", *ended)
+    ended = ("ENDS/MIN", "FAILS/MIN", "TAKES")
+    headers = ("QUEUE", "DUE", "WAITS", "RUNS", "LATER", "HELD", "FAILED", *ended)
     rows = [
         (
             f"{_short(each.name)} (paused)" if each.paused else _short(each.name),
@@ -186,9 +186,9 @@ def _round(duration: timedelta) -> str:
 
 
 def _seconds(seconds: float | None) -> str | None:
-    from cronqueue.durations import format_duration
+    from cronqueue.durations import format_rough
 
-    return None if seconds is None else format_duration(timedelta(seconds=round(seconds, 3)))
+    return None if seconds is None else format_rough(seconds)
 
 
 @contextlib.contextmanager
@@ -221,10 +221,18 @@ def _keys() -> Iterator[bool]:
 
 def _draw(lines: list[str], foot: str) -> None:
     """What fits; the foot stands in the last line. Over what was there, so that nothing flickers."""
-    from rich.cells import cell_len, set_cell_size
-
     width, height = shutil.get_terminal_size()
-    fitting = [line if cell_len(line) <= width else set_cell_size(line, width) for line in lines]
-    fitting = [*fitting[: height - 1], *[""] * (height - 1 - len(fitting)), foot[:width]]
+    hidden = len(lines) - (height - 1)
+    if hidden > 0:
+        foot = f"{foot}; {counted(hidden, 'more line')} for a higher terminal"
+    fitting = [_cut(line, width) for line in lines[: height - 1]]
+    fitting = [*fitting, *[""] * (height - 1 - len(fitting)), _cut(foot, width)]
     sys.stdout.write(_HOME + f"{_TO_END_OF_LINE}\n".join(fitting) + _TO_END_OF_LINE + _TO_END)
     sys.stdout.flush()
+
+
+def _cut(line: str, width: int) -> str:
+    """As much as fits, with a sign where there is more."""
+    from rich.cells import cell_len, set_cell_size
+
+    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…"

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cronqueue.clock import utcnow
-from cronqueue.durations import format_duration
+from cronqueue.durations import format_duration, format_rough
 from cronqueue.version import __version__
 from cronsched.redaction import redacted
 from cronsched.schedule_queries import are_all_paused
@@ -228,10 +228,7 @@ def duration(value: timedelta | float | None) -> str:
     """A duration in its two largest units; fractions of a second below a minute."""
     if value is None:
         return NOTHING
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if seconds < 60:
-        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
-    return format_duration(timedelta(seconds=round(seconds)))
+    return format_rough(value.total_seconds() if isinstance(value, timedelta) else value)
 
 
 def command(*words: object) -> str:
