@@ -17,7 +17,7 @@ EXAMPLES ?= 2000
 
 .PHONY: help run test simulate interleavings torture oracle fuzz \
 	bench-drain bench-peers bench-growth bench-memory bench-enqueue bench-latency bench-idle bench-schedules \
-	browser schemathesis routes lint types check format reference wheel lock lock-groups clean
+	browser pictures schemathesis routes lint types check format reference wheel lock lock-groups clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -85,6 +85,11 @@ browser: .venv/.installed ## Try the pages in a real Chromium: hostile text, key
 		$(MAKE) .venv/.browser \
 		&& SCHED_TEST_CHROMIUM="$$found" .venv/bin/python -m pytest -q tests/browser $(ARGS); \
 	fi
+
+pictures: .venv/.installed ## Take the pictures of docs/images anew, in a real Chromium
+	@for name in $(CHROMIUMS); do found=$$(command -v "$$name") && break; done; \
+	$(MAKE) .venv/.browser \
+	&& SCHED_TEST_CHROMIUM="$$found" PYTHONPATH=.:tests .venv/bin/python -m docs.pictures.take
 
 # CASES of each operation; ARGS go to schemathesis: ARGS='--seed 7 --include-operation-id list_jobs'.
 CASES ?= 100
