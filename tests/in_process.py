@@ -19,6 +19,7 @@ from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.executor import Executor
 from cronqueue.executorspec import ExecutorSpec
+from cronqueue.pipes import ExecutorEnd
 from cronqueue.settings import Settings
 
 # Everything waited for comes at once; a machine under load may need longer.
@@ -48,7 +49,7 @@ class InProcess(Executor):
             log_level=logging.INFO,
             log_jobs=logging.INFO,
         )
-        super().__init__(spec, Pipe()[0], self.board, database)
+        super().__init__(spec, ExecutorEnd(Pipe()[0]), self.board, database)
         self._load()
 
     def hear(self, *message: Any) -> None:

@@ -8,12 +8,12 @@ import select
 import signal
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cronqueue.board import Board
 from cronqueue.executorspec import ExecutorSpec
+from cronqueue.pipes import Garbled, SupervisorEnd
 from cronqueue.processes import end_for_good, is_stopped
 from cronqueue.rescue import CulpritOutcome, Death
 
@@ -26,7 +26,7 @@ class Child:
 
     spec: ExecutorSpec
     process: BaseProcess
-    pipe: Connection
+    pipe: SupervisorEnd
     board: Board
     started_at: float
     #: Of its process, from `take_hold`.
@@ -77,10 +77,12 @@ class Child:
     def receive(self) -> bool:
         """Take in what it has said; whether that may change what to do next."""
         try:
-            while self.pipe.poll():
-                self._hear(self.pipe.recv())
+            for message in self.pipe.receive():
+                self._hear(message)
         except (EOFError, OSError):
             return False  # its sentinel will tell
+        except (Garbled, TypeError) as error:
+            self.kill(f"a job has written into its pipe: {error}")
         return True
 
     def wake(self) -> None:
@@ -150,16 +152,18 @@ class Child:
     def _hear(self, message: tuple[Any, ...]) -> None:
         match message:
             case ("ready", tasks, files):
-                self.tasks, self.files, self.is_ready = tasks, files, True
+                self.tasks, self.files, self.is_ready = tuple(tasks), tuple(files), True
             case ("claims", held, dropped, is_idle, running):
                 self.tokens.update(held)
                 self.tokens.difference_update(dropped)
                 self.is_idle, self.running = is_idle, running
             case ("done", _):
                 self.is_done = True
+            case _:
+                raise Garbled(f"no message: {message!r:.16}")
 
 
-def _has_room(pipe: Connection) -> bool:
+def _has_room(pipe: SupervisorEnd) -> bool:
     """Whether sending cannot block: a job that holds the interpreter's lock must not hold us, too."""
     writable = select.poll()
     writable.register(pipe, select.POLLOUT)

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import timedelta
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from cronqueue.interrupts import Interrupts
 from cronqueue.joblog import hear_logging
 from cronqueue.outage import Outage
 from cronqueue.patience import SHORT, answers_within
+from cronqueue.pipes import ExecutorEnd
 from cronqueue.pool import Pool
 from cronqueue.registry import all_tasks, find_task
 from cronqueue.search import NEVER, Search
@@ -68,7 +68,7 @@ class Executor:
     """Holds claims, runs them, and keeps the database informed."""
 
     def __init__(
-        self, spec: ExecutorSpec, pipe: Connection, board: Board, database: Database
+        self, spec: ExecutorSpec, pipe: ExecutorEnd, board: Board, database: Database
     ) -> None:
         self._spec = spec
         self._pipe = pipe
@@ -150,8 +150,8 @@ class Executor:
         while True:
             try:
                 self._inbox.put(self._pipe.recv())
-            except (EOFError, OSError):
-                os._exit(1)  # the supervisor is gone: nobody renews our leases
+            except Exception:
+                os._exit(1)  # the supervisor is gone, or not understood: nobody renews our leases
 
     def _take_messages(self) -> None:
         try:

@@ -13,7 +13,10 @@ from cronqueue.database import Database
 from cronqueue.executor import Executor
 from cronqueue.executorspec import ExecutorSpec
 from cronqueue.logs import log_to
+from cronqueue.pipes import ExecutorEnd
 from cronqueue.processes import call_process, end_with_parent, ignore_signals
+
+log = logging.getLogger("cronqueue.worker")
 
 
 def run_executor(pipe: Connection) -> None:
@@ -32,7 +35,13 @@ def run_executor(pipe: Connection) -> None:
     # Each job may hold a connection for its session, and take another meanwhile.
     database = Database(spec.database_url, pool_size=spec.settings.concurrency + 5)
     configuration.use_database(database)
-    Executor(spec, pipe, board, database).run()
-    tracing.flush()
-    logging.shutdown()
-    os._exit(0)  # threads whose bodies cannot be interrupted do not hold us back
+    code = 1
+    try:
+        Executor(spec, ExecutorEnd(pipe), board, database).run()
+        code = 0
+    except BaseException:
+        log.critical("the executor has failed", exc_info=True)
+    finally:
+        tracing.flush()
+        logging.shutdown()
+        os._exit(code)  # threads whose bodies cannot be interrupted do not hold us back

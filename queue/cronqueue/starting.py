@@ -23,6 +23,7 @@ from cronqueue.children import Child
 from cronqueue.clock import boottime
 from cronqueue.executorprocess import run_executor
 from cronqueue.executorspec import ExecutorSpec
+from cronqueue.pipes import SupervisorEnd
 from cronqueue.plugins import load_all
 from cronqueue.processes import (
     STOPPING_SIGNALS,
@@ -74,7 +75,8 @@ class Starter:
             board.forget_file()
             board.close()
             raise
-        return Child(spec, process, pipe, board, boottime(), take_hold(process.pid or 0))
+        hold = take_hold(process.pid or 0)
+        return Child(spec, process, SupervisorEnd(pipe), board, boottime(), hold)
 
     def close(self) -> None:
         """End those that were forked and got no work."""

@@ -107,21 +107,16 @@ class Supervisor:
         schema.require(self._database)
         self._catch_signals()
         self._missing = specs_of(self._template)
-        self._start_missing(boottime())
-        log.info("worker %s: %s", self._template.name, _in_words(self._settings))
-        while not self._is_finished():
-            self._wait()
-            self._heed_signals()
+        try:
+            self._start_missing(boottime())
+            log.info("worker %s: %s", self._template.name, _in_words(self._settings))
+            while not self._is_finished():
+                self._turn()
+        except BaseException:
+            # Nobody would renew their leases, and the interpreter would wait for their end.
             for child in self._children:
-                child.receive()
-            self._bury_dead()
-            self._make_room()
-            now = boottime()
-            self._give_signs(now)
-            self._end_overdue(now, time.monotonic())
-            self._start_missing(now)
-            if now >= self._upkeep_at:
-                self._keep_up(now)
+                child.kill("its supervisor has failed")
+            raise
         return self._leave()
 
     def close(self) -> None:
@@ -142,6 +137,20 @@ class Supervisor:
         self._children.append(self._starter.start(spec))
 
     # Step 2.
+
+    def _turn(self) -> None:
+        self._wait()
+        self._heed_signals()
+        for child in self._children:
+            child.receive()
+        self._bury_dead()
+        self._make_room()
+        now = boottime()
+        self._give_signs(now)
+        self._end_overdue(now, time.monotonic())
+        self._start_missing(now)
+        if now >= self._upkeep_at:
+            self._keep_up(now)
 
     def _wait(self) -> None:
         """Until somebody speaks, dies or signals, or something is due."""

@@ -114,7 +114,8 @@ class SimulatedSupervisor(Supervisor):
         """No hints: polling is the truth."""
 
     def _wait(self) -> None:
-        if not any(child.pipe.poll() for child in self._children) and not self._signals:
+        pipes: list[Any] = [child.pipe for child in self._children]
+        if not any(pipe.poll() for pipe in pipes) and not self._signals:
             self.bell.wait(max(self._longest_wait(), A_MOMENT))
 
     def _start_child(self, spec: ExecutorSpec) -> None:
