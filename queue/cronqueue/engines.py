@@ -19,10 +19,12 @@ from cronqueue.errors import ConfigurationError
 
 # Writers of SQLite queue up behind one another; the worst wait seen with 16 of them is 3 s.
 SQLITE_BUSY_SECONDS = 10.0
-# A statement of ours takes milliseconds. What takes this long hangs, and holds others up.
+# A statement of ours takes milliseconds. What takes this long hangs, and holds others up. A role or a
+# database may have other defaults: psycopg reads ISO dates only, and our statements expect this isolation.
 _POSTGRESQL_SESSION = (
     "SET statement_timeout = '30s'; SET lock_timeout = '5s'; "
-    "SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'"
+    "SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'; "
+    "SET datestyle = 'ISO'; SET default_transaction_isolation = 'read committed'"
 )
 # A cut line is noticed within seconds instead of the two hours of the kernel's default.
 POSTGRESQL_CONNECT: dict[str, Any] = {

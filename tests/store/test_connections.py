@@ -9,17 +9,18 @@ import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
-from cronqueue import job, schema
+from cronqueue import Job, enqueue, job, schema
 from cronqueue.database import Database
 from cronqueue.testing import SchedQueue
 from cronqueue.wakeup import notify
-from job_rows import execute, query
+from job_rows import configured, execute, query
 
 
 def test_the_name_in_the_url_is_the_one_that_the_server_shows(postgres_url: str) -> None:
@@ -89,6 +90,28 @@ def test_a_session_has_limits_of_time_so_that_who_is_cut_off_keeps_no_locks(
     }
     for name, limit in limits.items():
         assert query(database, f"SELECT current_setting('{name}')") == [(limit,)]
+    database.dispose()
+
+
+def test_a_servers_own_defaults_change_neither_what_is_read_nor_how_it_is_isolated(
+    postgres_url: str,
+) -> None:
+    database = Database(postgres_url)
+    name = database.url.database
+    for setting in (
+        "datestyle = 'German, DMY'",
+        "timezone = 'Asia/Kathmandu'",
+        "default_transaction_isolation = 'serializable'",
+    ):
+        execute(database, f'ALTER DATABASE "{name}" SET {setting}')
+    database.dispose()
+
+    with configured(database):
+        sent = enqueue("mail.welcome", run_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+        found = Job.get(sent.id)
+    assert found is not None
+    assert found.run_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert query(database, "SHOW transaction_isolation") == [("read committed",)]
     database.dispose()
 
 
