@@ -195,6 +195,7 @@ class Executor:
             case ("cancel", ids):
                 self._cancel(ids)
             case ("drain",):
+                log.debug("nothing new begins")
                 self._draining = True
             case ("abort",):
                 self._draining = True

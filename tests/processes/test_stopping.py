@@ -27,6 +27,9 @@ ON_EITHER = pytest.mark.parametrize(
 def test_a_worker_told_to_stop_ends_what_runs_and_gives_back_what_waits(
     stage: Stage, number: signal.Signals
 ) -> None:
+    (stage.schedules / "talkative.py").write_text(
+        "import logging\nlogging.getLogger('cronqueue.worker').setLevel(logging.DEBUG)\n"
+    )
     worker = stage.worker("--concurrency", "2")
     running = [stage.enqueue("hold", "end") for _ in range(2)]
     stage.wait_for_notes("began", 2)
@@ -34,6 +37,7 @@ def test_a_worker_told_to_stop_ends_what_runs_and_gives_back_what_waits(
 
     worker.send(number)
     worker.wait_for_line("running ones have 30s")
+    worker.wait_for_line("nothing new begins")  # the executor has heard of it, too
     stage.cue("end")
 
     assert worker.wait() == 0
