@@ -247,6 +247,8 @@ def parse_url(text: str | URL) -> URL:
         ) from None
     if url.drivername in ("postgres", "postgresql"):
         url = url.set(drivername="postgresql+psycopg")
+    if "\0" in (url.database or ""):
+        raise ConfigurationError(f"database URL {str(text)!r} names a file with a NUL character")
     if url.get_backend_name() not in ("postgresql", "sqlite"):
         raise ConfigurationError(
             f"database {url.get_backend_name()!r} is not supported: use sqlite:/// or postgresql://"
@@ -272,7 +274,7 @@ def _synchronous(url: URL) -> URL:
 
 def shown(url: URL) -> str:
     """The address for people: absolute path, password masked."""
-    if url.get_backend_name() == "sqlite" and url.database:
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith("file:"):
         url = url.set(database=str(Path(url.database).absolute()))
     return re.sub(r"(password=)[^&]*", r"\1***", url.render_as_string(hide_password=True))
 

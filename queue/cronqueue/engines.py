@@ -81,12 +81,17 @@ def _create_postgresql_engine(
     )
 
     if engine.driver == "psycopg":
+        from psycopg import OperationalError
+
         from cronqueue.patientconnection import PatientConnection
 
         @event.listens_for(engine, "do_connect")
         def connect(dialect: object, record: object, given: Any, named: Any) -> Any:
-            with crowding.watched():
-                return PatientConnection.connect(*given, **named)
+            try:
+                with crowding.watched():
+                    return PatientConnection.connect(*given, **named)
+            except UnicodeError as error:  # of a host that no name server could be asked for
+                raise OperationalError(str(error)) from None
 
     @event.listens_for(engine, "checkin")
     def give_up(connection: object, record: ConnectionPoolEntry) -> None:

@@ -392,7 +392,7 @@ def _checked_key(key: object) -> str | None:
     if key is None:
         return None
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise EncodingError(f"key {key!r}: give a text of 1 to {MAX_KEY_LENGTH} characters")
+        raise EncodingError(f"key {key!r:.60}: give a text of 1 to {MAX_KEY_LENGTH} characters")
     encode_value(key, "key")  # refuses NUL and lone surrogates, which PostgreSQL does not store
     return key
 

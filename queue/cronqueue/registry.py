@@ -315,7 +315,7 @@ def check_queue(queue: object) -> str:
         or "," in queue
     ):
         raise DefinitionError(
-            f"queue {queue!r}: a name is 1 to 200 printable characters without a comma"
+            f"queue {queue!r:.60}: a name is 1 to 200 printable characters without a comma"
         )
     return queue
 

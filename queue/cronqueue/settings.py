@@ -283,6 +283,9 @@ def resolve_database_url(loaded: Loaded) -> str:
     prefix = "sqlite:///"
     if url.startswith(prefix) and not url.startswith(prefix + "/") and url != prefix + ":memory:":
         path, mark, query = url.removeprefix(prefix).partition("?")
+        if path.startswith("file:") and "uri=true" in query:  # an address of SQLite's own
+            path = path.removeprefix("file:")
+            prefix += "file:"
         if path:
             return f"{prefix}{(loaded.folder / path).absolute()}{mark}{query}"
     return url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from cronqueue.database import Database
 from job_rows import execute
 
 SCHED = Path(sys.executable).parent / "sched"
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 GREET = ("enqueue", "tasks.greet", "--args", '["a"]')
 
 
@@ -93,6 +95,9 @@ GREET = ("enqueue", "tasks.greet", "--args", '["a"]')
             "pooler=session in the database URL: give pooler=transaction",
         ),
         (("jobs", "list", "--database-url", "sqlite://"), "in memory cannot be shared"),
+        (("jobs", "list", "--database-url", "sqlite:///%00.db"), "a file with a NUL character"),
+        ((*GREET, "--key", "k" * 501), f"key '{'k' * 59}: give a text of 1 to 500 characters"),
+        ((*GREET, "--queue", "q" * 501), f"queue '{'q' * 59}: a name is 1 to 200"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, tuple) else "",
 )
@@ -177,13 +182,23 @@ def test_a_file_that_is_no_database_is_named(
         assert words in line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
-def test_a_read_only_file_can_be_looked_at_and_says_why_it_takes_no_job(
-    sqlite_project: Project,
+@pytest.mark.parametrize("command", [("jobs", "list"), GREET, ("worker", "--burst")])
+def test_a_file_that_may_only_be_read_is_told_in_one_line(
+    sqlite_project: Project, command: tuple[str, ...]
 ) -> None:
     (sqlite_project.folder / "sched.db").chmod(0o444)
     sqlite_project.folder.chmod(0o555)
-    assert "readonly database" in sqlite_project.refused(*GREET, code=6)
+    ended = subprocess.run(
+        [SCHED, "--quiet", *command],
+        env=os.environ | {"SCHED_DATABASE_URL": sqlite_project.url},
+        preexec_fn=be_bound_by_permissions,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 6
+    assert ended.stderr.endswith("attempt to write a readonly database\n")
+    assert ended.stderr.count("\n") == 1
 
 
 def test_a_full_disk_is_told_in_one_line(sqlite_project: Project, sqlite_url: str) -> None:
@@ -250,3 +265,26 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_line(sqlite_project: Pro
     assert "file" in sqlite_project.refused("init", "file/below", code=1)
     shutil.rmtree(sqlite_project.folder / "schedules")
     assert "no task is named 'tasks.greet'" in sqlite_project.refused(*GREET)
+
+
+def test_a_host_that_no_name_server_could_be_asked_for_is_told(sqlite_project: Project) -> None:
+    url = f"postgresql://{'h' * 300}/d"
+    assert "label too long" in sqlite_project.refused("jobs", "list", "--database-url", url, code=6)
+
+
+def test_a_list_that_goes_nowhere_is_no_error(sqlite_project: Project) -> None:
+    sqlite_project.enqueue("tasks.greet", "--args", '["a"]')
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$0" jobs list >&-', SCHED],
+        cwd=sqlite_project.folder,
+        env=os.environ | {"SCHED_DATABASE_URL": sqlite_project.url},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def be_bound_by_permissions() -> None:
+    """Nothing is read-only for root, unless what is started now may not override it."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE)

@@ -33,3 +33,10 @@ def test_a_database_given_to_the_worker_itself_wins() -> None:
 
 def test_a_worker_in_a_program_that_configures_nothing_reads_the_environment() -> None:
     assert database_of(Worker()) == "sqlite:////environment.db"
+
+
+def test_an_address_of_sqlites_own_counts_from_the_settings_files_folder_too(
+    tmp_path: Path,
+) -> None:
+    given = Worker(database_url="sqlite:///file:jobs.db?uri=true&cache=private")
+    assert database_of(given) == f"sqlite:///file:{tmp_path}/jobs.db?uri=true&cache=private"

@@ -80,6 +80,10 @@ def _occupy_standard_streams() -> None:
         os.set_inheritable(opened, True)
         opened = os.open(os.devnull, os.O_RDWR)
     os.close(opened)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(number, "r" if number == 0 else "w", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _terminate(number: int, frame: object) -> None:
