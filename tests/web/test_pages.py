@@ -193,6 +193,7 @@ def test_a_job_page_shows_the_end_of_its_log(client: TestClient, database: Datab
     write_lines(database, [said(claimed, number, f"line-{number}-") for number in range(1, 300)])
     shown = look(client, f"/jobs/{claimed.id}").text
     assert "line-299-" in shown
+    assert '">' not in shown
     assert "line-1-" not in shown
     assert f"sched jobs log {claimed.id}" in shown
 
