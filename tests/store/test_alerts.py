@@ -400,6 +400,6 @@ def test_every_worker_with_a_channel_takes_part(
     monkeypatch.setattr(sweeps, "watch", taken.append)
     sweep_schedules(database)
     assert taken == []
-    monkeypatch.setattr(configuration, "settings", lambda: Settings(alerts_command="cat"))
+    monkeypatch.setattr(configuration, "settings", lambda: Settings(alerts_command=("cat",)))
     sweep_schedules(database)
     assert taken == [database]
