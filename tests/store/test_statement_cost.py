@@ -26,6 +26,7 @@ from cronqueue.database import Database
 from cronqueue.exchange import Order, Request, exchange
 from cronqueue.finish import Retention, finish, hold_unknown, release
 from cronqueue.lease import look, renew
+from cronqueue.loglines import read_lines, write_lines
 from cronqueue.models import Job
 from cronqueue.probing import look_ahead
 from cronqueue.prune import expire, prune_until
@@ -42,6 +43,7 @@ from job_rows import (
     execute,
     ids,
     now,
+    said,
 )
 from postgres_server import PostgresServer
 from statement_cost import Cost, measured
@@ -224,6 +226,19 @@ def test_a_release_reads_the_jobs_that_it_gives_back(crowds: Crowds) -> None:
             hold_unknown(database, connection, third[0].lock_token, [job.id for job in third])
 
         return in_transaction(database, work)
+
+    assert_same_work(crowds, prepare)
+
+
+def test_log_lines_are_written_and_read_by_the_job_that_says_them(crowds: Crowds) -> None:
+    def prepare(database: Database) -> Work:
+        lines = [said(job, number) for job in take(database) for number in range(1, 11)]
+
+        def work() -> None:
+            write_lines(database, lines)
+            assert len(read_lines(database, lines[0].job_id)) == 10
+
+        return work
 
     assert_same_work(crowds, prepare)
 
