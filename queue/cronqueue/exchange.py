@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -87,6 +87,12 @@ def exchange(database: Database, request: Request, retention: Retention) -> Repl
             return Reply(frozenset(_hand_in_one_by_one(database, request, retention)))
         reply = exchange(database, replace(request, order=None), retention)
         return replace(reply, claim_error=error)
+
+
+def give_back_all(database: Database, tokens: Iterable[str]) -> None:
+    """Give back unstarted what was claimed under these tokens; raises what `is_outage` calls one."""
+    for lock_token in tokens:
+        exchange(database, Request(releases=((lock_token, None),)), Retention())
 
 
 def in_words(ids: list[int]) -> str:

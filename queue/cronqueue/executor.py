@@ -5,8 +5,8 @@
     3. drain: nothing new, unstarted jobs go back unspent, running ones end
     4. leave
 
-It talks to the database over one connection, from one thread. The supervisor renews its leases, wakes it
-when there is work, and ends it when it must be ended.
+A courier takes to the database what it has to say, and it goes on meanwhile. The supervisor renews its
+leases, wakes it when there is work, and ends it when it must be ended.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cronqueue import wakeup
-from cronqueue.admission import admit
+from cronqueue.admission import Admission, admit
 from cronqueue.board import Board
 from cronqueue.claim import Claimant, new_token
 from cronqueue.clock import boottime
 from cronqueue.clockwatch import ClockWatch
+from cronqueue.courier import Courier, Errand
 from cronqueue.database import Database, is_outage
 from cronqueue.errors import ClockLeapt, JobInterrupted, OutcomeUnknown
-from cronqueue.exchange import Order, Reply, Request, exchange, in_words
+from cronqueue.exchange import Order, Reply, Request, exchange, give_back_all, in_words
 from cronqueue.execution import Execution, Surroundings
 from cronqueue.executorspec import ExecutorSpec
-from cronqueue.finish import Retention
+from cronqueue.finish import Finished, Retention
 from cronqueue.gatewatch import FAILURE_PAUSE, GateWatch
 from cronqueue.holdings import Holdings
 from cronqueue.hooks import announce
@@ -41,7 +43,6 @@ from cronqueue.imports import import_all
 from cronqueue.interrupts import Interrupts
 from cronqueue.joblog import hear_logging
 from cronqueue.outage import Outage
-from cronqueue.patience import SHORT, answers_within
 from cronqueue.pipes import ExecutorEnd
 from cronqueue.pool import Pool
 from cronqueue.registry import all_tasks, find_task
@@ -54,6 +55,8 @@ log = logging.getLogger("cronqueue.worker")
 LONGEST_UNSTARTED = 0.5
 # Nor does the next one that must run alone come for so long: the free places would wait with it.
 ALONE_PAUSE = 10.0
+# So many jobs that ended while a claim is under way are handed in beside it.
+MANY_ENDED = 100
 # The loop turns at least this often, for its sign of life.
 LONGEST_TURN = 5.0
 # While no renewal is known of nothing begins; whether there was one is looked at this often.
@@ -90,11 +93,15 @@ class Executor:
             begun=lambda execution: self._inbox.put(("limited", execution)),
             ended=lambda: self._inbox.put(("ended",)),
         )
+        self._courier, self._second_courier = (
+            Courier(lambda take_in: self._inbox.put(("brought", take_in))) for _ in range(2)
+        )
         self._surroundings = Surroundings(
             database, spec.name, self._retention, settings.keep_log, self._pool.limit
         )
         self._tasks: tuple[str, ...] = ()
         self._search = Search()
+        self._wakes = 0
         self._alone_at = float("-inf")
         self._told_idle = False
         self._draining = False
@@ -104,7 +111,8 @@ class Executor:
         self._outage = Outage(log, _FIRST_PAUSE, _LONGEST_PAUSE)
         self._talk_at = float("-inf")
         self._ended = 0
-        self._outcome_was_unknown = False
+        # Whether these were handed in is not known: an earlier try may have done it.
+        self._in_doubt: set[Execution] = set()
         self._gate = GateWatch()
         self._clock_watch = ClockWatch()
 
@@ -125,11 +133,8 @@ class Executor:
         self._take_messages()
         now = self._board.beat_at = time.monotonic()
         self._interrupts.fire_due(now)
+        self._talk(now)  # first: the database works while we do
         self._feed_pool(now)
-        if now >= self._talk_at:
-            with answers_within(SHORT):
-                self._exchange(now)
-            self._feed_pool(time.monotonic())
         self._tell_supervisor()
 
     # Step 1: the user's code.
@@ -164,32 +169,40 @@ class Executor:
 
     def _longest_wait(self) -> float:
         now = time.monotonic()
-        to_ask_for = min(self._unknown.look_at, self._gate.admit_at)
         times = [now + LONGEST_TURN, self._interrupts.next_at(), self._holdings.tell_at]
-        times.append(max(to_ask_for, self._talk_at))
-        if self._holdings.waiting:
-            times.append(max(self._holdings.oldest_claim() + LONGEST_UNSTARTED, self._talk_at))
+        if not self._courier.is_away:
+            times.append(max(self._next_errand_at(now), self._talk_at))
         if (first := self._pool.first_offered()) is not None:
             times.append(now - self._holdings.age(first, now) + LONGEST_UNSTARTED)
         if self._abort_at is not None:
             times.append(self._abort_at if now < self._abort_at else self._abort_at + ABORT_GRACE)
-        if self._has_something_to_say(now):
-            times.append(self._talk_at)
         if not self._leases_are_fresh():
             times.append(now + STALE_PAUSE)
+        return max(min(times) - now, 0.0)
+
+    def _next_errand_at(self, now: float) -> float:
+        """When there is something to send to the database."""
+        if self._has_something_to_say(now):
+            return now
+        times = [self._unknown.look_at, self._gate.admit_at]
+        if self._holdings.waiting:
+            times.append(self._holdings.oldest_claim() + LONGEST_UNSTARTED)
         if now < self._search.claim_at:
             times.append(self._search.claim_at)
-        return max(min(times) - now, 0.0)
+        return min(times)
 
     def _handle(self, item: Any) -> None:
         match item:
             case ("ended",):
                 self._take_ended()
+            case ("brought", take_in):
+                take_in()
             case ("limited", execution):
                 if execution in self._holdings.running:  # its end may have come first
                     self._interrupts.limit(execution)
             case ("wake",):
-                self._search, self._told_idle = self._search.woken(), False
+                self._hear_hint()
+                self._told_idle = False
             case ("held", held):
                 self._compare(held)
             case ("cancel", ids):
@@ -202,6 +215,11 @@ class Executor:
                 self._abort_at = time.monotonic() + ABORT_GRACE
                 self._interrupt(self._holdings.running)
 
+    def _hear_hint(self) -> None:
+        """There may be new jobs."""
+        self._wakes += 1
+        self._search = self._search.woken()
+
     def _take_ended(self) -> None:
         ended = self._pool.take_ended()
         if not ended:
@@ -213,7 +231,10 @@ class Executor:
                 self._gate.ended.add(execution.claimed.guard)
             if self._holdings.end(execution, executed.finished) and executed.written:
                 self._board.clear(self._holdings.settle([execution]))
-        # They may have enqueued something, be due again themselves, or have been in the way of another.
+        self._look_after_ends()
+
+    def _look_after_ends(self) -> None:
+        """They may have enqueued something, be due again themselves, or have been in the way of another."""
         if self._search.claim_at == NEVER and (self._spec.burst or not self._holdings.unfinished()):
             self._search = self._search.woken()
 
@@ -287,29 +308,65 @@ class Executor:
             room = min(room, self._spec.max_jobs - self._ended - self._holdings.unfinished())
         return room
 
-    def _exchange(self, now: float) -> None:
-        self._release_unknown(now)
-        self._admit(now)
-        if not self._has_something_to_say(now):
+    def _talk(self, now: float) -> None:
+        """Send the database what there is to say, unless something is under way."""
+        if now < self._talk_at:
             return
-        if self._overstayed(now):
-            if any(job.run_alone for job in self._holdings.waiting):
-                self._alone_at = now + ALONE_PAUSE
-            self._holdings.give_back()
-        request = Request(
-            tuple(self._holdings.finished.values()),
-            tuple(self._holdings.going_back.items()),
-            self._order(now),
-            frozenset(self._gate.ended),
+        if self._is_worth_a_second(now):
+            self._second_courier.send(self._exchange())
+        if self._courier.is_away:
+            return
+        if unknown := self._unknown.due(now):
+            self._courier.send(self._release_unknown(unknown, now))
+        elif now >= self._gate.admit_at:
+            self._courier.send(self._admit())
+        elif self._has_something_to_say(now):
+            if self._overstayed(now):
+                if any(job.run_alone for job in self._holdings.waiting):
+                    self._alone_at = now + ALONE_PAUSE
+                self._holdings.give_back()
+            self._courier.send(self._exchange(self._holdings.to_release(), self._order(now)))
+
+    def _is_worth_a_second(self, now: float) -> bool:
+        """Whether to hand in beside a claim. It takes a connection more, and SQLite has but one writer."""
+        return (
+            self._database.is_postgresql
+            and not self._second_courier.is_away
+            and len(self._holdings.finished) >= MANY_ENDED
+            and (self._courier.is_away or self._room(now) > 0)
         )
-        claimed_at, sent_at = time.monotonic(), boottime()
-        try:
-            reply = exchange(self._database, request, self._retention)
-        except Exception as error:
-            self._pause_after(error, request.order)
-        else:
+
+    def _exchange(
+        self, releases: Sequence[tuple[str, Sequence[int]]] = (), order: Order | None = None
+    ) -> Errand[Reply]:
+        """Hand in all that has ended; give back and claim what is asked for."""
+        handed = self._holdings.hand_in()
+        request = Request(tuple(handed.values()), releases, order, self._gate.take_ended())
+        claimed_at, sent_at, ended, wakes = time.monotonic(), boottime(), self._ended, self._wakes
+
+        def answered(reply: Reply) -> None:
             self._outage.is_over(boottime())
-            self._apply(request, reply, claimed_at, sent_at)
+            self._settle(handed, request, reply)
+            if order is not None:
+                self._take_in(order, reply, claimed_at, sent_at)
+                # The claim may have looked before what has come meanwhile.
+                if self._wakes > wakes:
+                    self._search = self._search.woken()
+                elif self._ended > ended:
+                    self._look_after_ends()
+            # A sweep comes after the releases of its transaction, and has seen them.
+            has_swept = reply.found is not None and reply.found.swept
+            if (request.releases or reply.freed) and not has_swept:
+                self._search = self._search.returned()
+
+        def failed(error: Exception) -> None:
+            self._gate.ended |= request.guards
+            self._holdings.hand_in_again(handed)
+            if isinstance(error, OutcomeUnknown):
+                self._in_doubt.update(handed)
+            self._pause_after(error, order)
+
+        return Errand(partial(exchange, self._database, request, self._retention), answered, failed)
 
     def _order(self, now: float) -> Order | None:
         if self._room(now) <= 0:
@@ -329,22 +386,22 @@ class Executor:
             looks_at_gate=self._gate.may_look(now),
         )
 
-    def _apply(self, request: Request, reply: Reply, claimed_at: float, sent_at: float) -> None:
-        lost = [each.job_id for each in request.finished if each.job_id not in reply.ours]
-        if lost and not self._outcome_was_unknown:
+    def _settle(self, handed: Mapping[Execution, Finished], request: Request, reply: Reply) -> None:
+        """The database knows of these now."""
+        lost = [
+            each.job_id
+            for execution, each in handed.items()
+            if each.job_id not in reply.ours and execution not in self._in_doubt
+        ]
+        self._in_doubt.difference_update(handed)
+        if lost:
             log.warning("%s lost to a rescue or an operator; the result is dropped", in_words(lost))
         if request.releases or any(each.verdict.state == "queued" for each in request.finished):
             wakeup.notify(self._database)  # they may be due sooner than anybody would look
-        self._outcome_was_unknown = False
-        # None has ended meanwhile, as far as we know: that is told between two exchanges.
-        self._board.clear(self._holdings.settle([*self._holdings.finished], request.releases))
-        self._gate.handed_in(request.guards, reply.freed)
-        if request.order is not None:
-            self._take_in(request.order, reply, claimed_at, sent_at)
-        # A sweep comes after the releases of its transaction, and has seen them.
-        has_swept = reply.found is not None and reply.found.swept
-        if (request.releases or reply.freed) and not has_swept:
-            self._search = self._search.returned()
+            if request.order is None:
+                self._hear_hint()
+        self._board.clear(self._holdings.settle([*handed], request.releases))
+        self._gate.handed_in(reply.freed)
 
     def _take_in(self, order: Order, reply: Reply, claimed_at: float, sent_at: float) -> None:
         self._gate.looked(reply.gate_due)
@@ -358,47 +415,49 @@ class Executor:
             # Last attempts are not read ahead, and not to be asked for all the time.
             self._holdings.read_nothing_ahead()
 
-    def _admit(self, now: float) -> None:
+    def _admit(self) -> Errand[Admission]:
         """Let through what has come to the gate, and what waited for a guard that is free now."""
-        if now < self._gate.admit_at:
-            return
-        try:
-            done = admit(self._database, self._gate.freed, self._tasks, watch=self._clock_watch)
-            self._gate.admitted(done, now)
-        except Exception as error:
-            self._gate.failed(now)
-            if is_outage(error):
-                self._pause_after(error, None)
-            elif isinstance(error, ClockLeapt):
-                log.warning("%s", error)
-            else:
-                log.error(
-                    "admission failed, the next try is in %.0f s", FAILURE_PAUSE, exc_info=error
-                )
-            return
-        self._search = self._search.returned()
+        freed = frozenset(self._gate.freed)
+
+        def answered(done: Admission) -> None:
+            self._gate.admitted(freed, done, time.monotonic())
+            self._search = self._search.returned()
+
+        return Errand(
+            lambda: admit(self._database, freed, self._tasks, watch=self._clock_watch),
+            answered,
+            self._admission_failed,
+        )
+
+    def _admission_failed(self, error: Exception) -> None:
+        self._gate.failed(time.monotonic())
+        if is_outage(error):
+            self._pause_after(error, None)
+        elif isinstance(error, ClockLeapt):
+            log.warning("%s", error)
+        else:
+            log.error("admission failed, the next try is in %.0f s", FAILURE_PAUSE, exc_info=error)
 
     def _pause_after(self, error: Exception, order: Order | None) -> None:
         """The database is away: keep everything, try again later."""
-        if isinstance(error, OutcomeUnknown):
-            self._outcome_was_unknown = True
-            if order is not None:
-                # This claim may have happened: its jobs never run, and go back when they show up.
-                until = time.monotonic() + self._claimant.lease.total_seconds()
-                self._unknown.add(order.lock_token, until)
+        if isinstance(error, OutcomeUnknown) and order is not None:
+            # This claim may have happened: its jobs never run, and go back when they show up.
+            until = time.monotonic() + self._claimant.lease.total_seconds()
+            self._unknown.add(order.lock_token, until)
         self._search = self._search.returned()
         self._outage.failed(error, boottime())
         self._talk_at = time.monotonic() + self._outage.pause
 
-    def _release_unknown(self, now: float) -> None:
-        """Give back what a claim of unknown outcome may have taken."""
-        try:
-            for lock_token in self._unknown.due(now):
-                exchange(self._database, Request(releases=((lock_token, None),)), self._retention)
-                self._search = self._search.returned()
+    def _release_unknown(self, tokens: Sequence[str], now: float) -> Errand[None]:
+        """Give back what claims of unknown outcome may have taken."""
+
+        def answered(_: None) -> None:
+            self._search = self._search.returned()
+            for lock_token in tokens:
                 self._unknown.looked(lock_token, now)
-        except Exception as error:
-            self._pause_after(error, None)
+
+        work = partial(give_back_all, self._database, tokens)
+        return Errand(work, answered, partial(self._pause_after, order=None))
 
     # What the supervisor says of our claims, and what we tell it.
 
@@ -443,7 +502,9 @@ class Executor:
     def _is_done(self) -> bool:
         if self._abort_at is not None and time.monotonic() >= self._abort_at:
             self._leave_behind()
-        if self._holdings.is_empty() and (self._draining or not self._gate.has_work):
+        is_waiting = self._courier.is_away or self._second_courier.is_away
+        is_calm = self._holdings.is_empty() and not is_waiting
+        if is_calm and (self._draining or not self._gate.has_work):
             if self._spec.max_jobs is not None and self._ended >= self._spec.max_jobs:
                 return True
             return self._draining or (self._spec.burst and self._search.claim_at == NEVER)

@@ -41,18 +41,26 @@ class GateWatch:
         """Whether a claim is to stop where a job has come to the gate: not right after it was opened."""
         return not self._has_admitted and now >= self._admit_at
 
-    def handed_in(self, guards: frozenset[str], freed: frozenset[str]) -> None:
-        """The ends of jobs with these guards are written; for some of them others wait."""
-        self.ended -= guards
+    def take_ended(self) -> frozenset[str]:
+        """The guards of what is handed in now."""
+        taken = frozenset(self.ended)
+        self.ended.clear()
+        return taken
+
+    def handed_in(self, freed: frozenset[str]) -> None:
+        """The ends are written; others wait for these of their guards."""
         self.freed |= freed
 
     def looked(self, is_due: bool) -> None:
         """A claim has said whether a job has come to the gate."""
         self._has_admitted, self._is_due = False, is_due
 
-    def admitted(self, done: Admission, now: float) -> None:
-        """Guards at which somebody else was are tried again: nobody may have seen that they are free."""
-        self.freed = set(done.busy)
+    def admitted(self, freed: frozenset[str], done: Admission, now: float) -> None:
+        """Guards at which somebody else was are tried again: nobody may have seen that they are free.
+
+        `freed` are those that were looked at; others may have been freed meanwhile.
+        """
+        self.freed = (self.freed - freed) | set(done.busy)
         pause = BUSY_GUARD_PAUSE if done.busy else 0.0
         if done.crowded and not done.more:
             pause = pause or CROWDED_GATE_PAUSE

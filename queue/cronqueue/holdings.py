@@ -30,6 +30,7 @@ class Holdings:
         #: What is with the pool, begun or not.
         self.running: set[Execution] = set()
         self.finished: dict[Execution, Finished] = {}
+        self._handed_in: set[Execution] = set()
         #: Unstarted ids that are to be released, by their token.
         self.going_back: dict[str, list[int]] = {}
         self._places = places
@@ -50,7 +51,8 @@ class Holdings:
 
     def is_empty(self) -> bool:
         """Whether nothing is in hand."""
-        return not (self.waiting or self.running or self.finished or self.going_back)
+        ended = self.finished or self._handed_in or self.going_back
+        return not (self.waiting or self.running or ended)
 
     def unfinished(self) -> int:
         """How many jobs are claimed and have not ended."""
@@ -172,6 +174,21 @@ class Holdings:
         self.finished[execution] = finished
         return True
 
+    def hand_in(self) -> dict[Execution, Finished]:
+        """What has ended, and is handed in now. It stays in our hands until it is settled."""
+        handed, self.finished = self.finished, {}
+        self._handed_in.update(handed)
+        return handed
+
+    def hand_in_again(self, handed: Mapping[Execution, Finished]) -> None:
+        """Nobody knows whether the database was told of these."""
+        self._handed_in.difference_update(handed)
+        self.finished.update(handed)
+
+    def to_release(self) -> list[tuple[str, tuple[int, ...]]]:
+        """What goes back; likewise."""
+        return [(lock_token, tuple(ids)) for lock_token, ids in self.going_back.items()]
+
     def settle(
         self,
         executions: Sequence[Execution],
@@ -180,11 +197,16 @@ class Holdings:
         """The database has been told of these; returns the lines of the board that are free again."""
         for execution in executions:
             self.finished.pop(execution, None)
+            self._handed_in.discard(execution)
             self._drop(execution.claimed.lock_token, execution.claimed.id)
         for lock_token, ids in releases:
-            for job_id in ids or ():
+            gone = frozenset(ids or ())
+            for job_id in gone:
                 self._drop(lock_token, job_id)
-            self.going_back.pop(lock_token, None)
+            # Others may have joined them meanwhile.
+            rest = [each for each in self.going_back.pop(lock_token, ()) if each not in gone]
+            if rest:
+                self.going_back[lock_token] = rest
         entries = [execution.entry for execution in executions]
         self._free_entries += entries
         return entries

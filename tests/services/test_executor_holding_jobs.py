@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from cronqueue import job
+from cronqueue import job, schema
 from cronqueue.database import Database
+from cronqueue.exchange import exchange
 from cronqueue.executor import LONGEST_UNSTARTED, STALE_PAUSE
 from in_process import PATIENCE, InProcess, blocked
 from job_rows import add, configured, execute, get, states
@@ -186,3 +188,90 @@ def test_a_job_that_must_run_alone_does_not_hold_up_others_behind_a_long_one(
         executor.turn_until(lambda: not executor._holdings.running)
         executor.hear("wake")
         executor.turn_until(lambda: states(database) == ["succeeded"] * 3)
+
+
+def test_jobs_begin_and_end_while_the_database_is_kept_waiting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+
+    with blocked() as (asked, go_on):
+
+        @job(name="t")
+        def note() -> None:
+            asked.wait(PATIENCE)
+            ran.append(1)
+
+        executor = InProcess(database, concurrency=1)
+        for _ in range(8):
+            add(database)
+        read_ahead(executor, 8)
+
+        def exchange_late(*args: Any) -> Any:
+            if "running" in states(database):  # not the first one, which brings the jobs
+                asked.set()
+                go_on.wait(PATIENCE)
+            return exchange(*args)
+
+        monkeypatch.setattr("cronqueue.executor.exchange", exchange_late)
+        executor.turn_until(lambda: asked.is_set() and len(ran) == 4)
+        assert executor._courier.is_away
+    executor.turn_until(lambda: states(database) == ["succeeded"] * 8)
+    executor.rest()
+    assert executor._holdings.is_empty()
+
+
+def test_beside_a_claim_that_takes_long_a_server_is_told_what_has_ended(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(postgres_url)
+    schema.upgrade(database)
+    monkeypatch.setattr("cronqueue.executor.MANY_ENDED", 2)
+
+    @job(name="t")
+    def nothing() -> None: ...
+
+    with configured(database), blocked() as (asked, go_on):
+        executor = InProcess(database, concurrency=1)
+        for _ in range(8):
+            add(database)
+        read_ahead(executor, 8)
+
+        def claim_late(*args: Any) -> Any:
+            if args[1].order is not None and "running" in states(database):
+                asked.set()
+                go_on.wait(PATIENCE)
+            return exchange(*args)
+
+        monkeypatch.setattr("cronqueue.executor.exchange", claim_late)
+        executor.turn_until(lambda: asked.is_set() and "succeeded" in states(database))
+        assert executor._courier.is_away
+        go_on.set()
+        executor.turn_until(lambda: states(database) == ["succeeded"] * 8)
+        executor.rest()
+        assert executor._holdings.is_empty()
+    database.dispose()
+
+
+def test_a_hint_that_comes_while_a_claim_looks_makes_it_look_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @job(name="t")
+    def nothing() -> None: ...
+
+    executor = InProcess(database, concurrency=1)
+    with blocked() as (looked, go_on):
+
+        def answer_late(*args: Any) -> Any:
+            reply = exchange(*args)
+            looked.set()
+            go_on.wait(PATIENCE)
+            return reply
+
+        monkeypatch.setattr("cronqueue.executor.exchange", answer_late)
+        executor.turn_until(looked.is_set)
+        add(database)  # too late for the claim that is under way
+        executor.hear("wake")
+        executor.turn_until(executor._inbox.empty)
+        go_on.set()
+        executor.turn_until(lambda: states(database) == ["succeeded"])

@@ -257,6 +257,7 @@ def substitutes(world: World) -> Iterator[None]:
         "cronqueue.rescue": {"random": seeded},
         "cronqueue.execution": {"time": time, "random": seeded, "os": VirtualOs()},
         "cronqueue.interrupts": {"threading": threads, "_raise_in_thread": raise_in_actor},
+        "cronqueue.courier": {"threading": threads, "queue": queues},
         "cronqueue.pool": {"time": time, "threading": threads, "queue": queues},
         "cronqueue.executor": {
             "time": time,

@@ -37,8 +37,27 @@ def test_claims_do_not_stop_at_the_gate_while_somebody_else_is_at_it() -> None:
     assert gate.may_look(NOW + CROWDED_GATE_PAUSE)
 
 
+def test_a_guard_that_is_freed_during_an_admission_is_looked_at_by_the_next_one() -> None:
+    gate = GateWatch()
+    gate.handed_in(frozenset({"a"}))
+    looked_at = frozenset(gate.freed)
+    gate.handed_in(frozenset({"b"}))
+    gate.admitted(looked_at, Admission(), NOW)
+    assert gate.freed == {"b"}
+    assert gate.admit_at == NOW
+
+
+def test_the_guard_of_what_ends_while_another_of_it_is_handed_in_is_not_forgotten() -> None:
+    gate = GateWatch()
+    gate.ended.add("a")
+    assert gate.take_ended() == {"a"}
+    gate.ended.add("a")
+    gate.handed_in(frozenset({"a"}))
+    assert gate.take_ended() == {"a"}
+
+
 def _after(done: Admission) -> GateWatch:
     gate = GateWatch()
     gate.looked(is_due=True)
-    gate.admitted(done, NOW)
+    gate.admitted(frozenset(), done, NOW)
     return gate
