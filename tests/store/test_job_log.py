@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -267,3 +269,25 @@ def test_lines_of_several_jobs_are_written_in_one_transaction(
         logs[number % 3].keep(logging.INFO, str(number))
     logs[0].end()
     assert batches == [30]
+
+
+def test_a_line_that_comes_in_the_moment_in_which_the_thread_leaves_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(joblog, "_IDLE_SECONDS", 0.0)
+    writer, comes = joblog._LogWriter(), threading.Event()
+
+    class Inbox(queue.SimpleQueue[Any]):
+        """Where something is put just after somebody has found it empty."""
+
+        def empty(self) -> bool:
+            found = super().empty()
+            if found and not late.ident:
+                late.start()
+                late.join(0.2)  # it may have to wait for the one that leaves
+            return found
+
+    late = threading.Thread(target=lambda: writer.put(comes))
+    monkeypatch.setattr(writer, "_inbox", Inbox())
+    assert writer.settle(10)
+    assert comes.wait(10)
