@@ -79,8 +79,8 @@ def test_a_cancelled_job_is_deaf_when_its_body_goes_on_and_not_when_it_is_over()
         child.board.begin(0, 7, "token", None)
         child.board.begin(1, 8, "token", None)
         child.tell_cancelled({7, 8}, now=100.0)
-        child.board.end_body(0)  # its finish waits for the database
         child.tell_cancelled({7, 8}, now=110.0)
+        child.board.end_body(0)  # its finish waits for the database
         assert child.deaf_job(since=100.0) is None
         assert child.deaf_job(since=100.1) == 8
 
