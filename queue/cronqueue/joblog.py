@@ -167,14 +167,22 @@ class _LogWriter:
         if not self._is_running:
             with self._lock:
                 if not self._is_running:
-                    self._is_running = True
-                    threading.Thread(target=self._run, name="sched-log", daemon=True).start()
+                    self._is_running = self._can_start()
 
     def settle(self, seconds: float) -> bool:
         """Wait until all that was put is written; False when that takes longer."""
         written = threading.Event()
         self.put(written)
-        return written.wait(seconds)
+        return written.wait(seconds if self._is_running else 0)
+
+    def _can_start(self) -> bool:
+        """Without a thread lines wait for the next one that is put."""
+        try:
+            threading.Thread(target=self._run, name="sched-log", daemon=True).start()
+        except RuntimeError:
+            log.debug("no thread can be had for the log lines of jobs")
+            return False
+        return True
 
     def _run(self) -> None:
         while (first := self._next(_IDLE_SECONDS)) is not None or not self._may_end():

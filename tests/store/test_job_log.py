@@ -271,6 +271,24 @@ def test_lines_of_several_jobs_are_written_in_one_transaction(
     assert batches == [30]
 
 
+def test_without_a_thread_lines_wait_for_the_next_and_hold_nobody_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(joblog, "_writer", joblog._LogWriter())
+    monkeypatch.setattr(joblog, "LONGEST_WAIT", 1_000)
+    claimed = claim_one(database)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        kept = JobLog(claimed, database)
+        kept.keep(logging.INFO, "hello")
+        kept.end()
+    assert joblog._writer.settle(10)
+    assert messages(database, claimed.id) == ["hello"]
+
+
 def test_a_line_that_comes_in_the_moment_in_which_the_thread_leaves_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
