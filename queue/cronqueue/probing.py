@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection
 from cronqueue.admission import seconds_until_due
 from cronqueue.claim import Band, probe
 from cronqueue.database import Database, prepared
+from cronqueue.registration import Presence, beat
 from cronqueue.waiting import ANY_QUEUE, Waiting, look_sql, read_look
 
 
@@ -26,11 +28,21 @@ class Sight(NamedTuple):
 
 
 def look_around(
-    database: Database, band: Band, tasks: tuple[str, ...], *, at_leases: bool = False
+    database: Database,
+    band: Band,
+    tasks: tuple[str, ...],
+    *,
+    at_leases: bool = False,
+    present: Sequence[Presence] = (),
 ) -> Sight:
-    """The look of an idle worker. One statement as a rule: it is sent every second."""
-    with database.autocommit() as connection:
+    """The look of an idle worker. One statement as a rule: it is sent every second.
+
+    `present`: processes whose heartbeat goes with it, in the same transaction.
+    """
+    with database.begin() if present else database.autocommit() as connection:
         waiting, sight = look_ahead(database, connection, at_leases=at_leases)
+        if present:
+            beat(database, connection, present, sight.now)
     if _tells_all(waiting, band):
         return sight
     return sight._replace(due_in=_ask_further(database, band, tasks, waiting))

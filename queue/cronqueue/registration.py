@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -39,18 +40,22 @@ def default_name() -> str:
 
 def heartbeat(database: Database, present: Sequence[Presence]) -> None:
     """Write or renew the rows of these processes."""
-
-    def work(connection: Connection) -> None:
-        now = read_now(database, connection)
-        # How far this machine's clock is ahead of the database's, in seconds.
-        skew = (utcnow() - now).total_seconds() if database.is_postgresql else 0.0
-        connection.execute(
-            text(_UPSERT.format(tags="CAST(:tags AS json)" if database.is_postgresql else ":tags")),
-            [_row(each, skew) | {"now": database.moment(now)} for each in present],
+    if present:
+        database.write(
+            lambda connection: beat(database, connection, present, read_now(database, connection))
         )
 
-    if present:
-        database.write(work)
+
+def beat(
+    database: Database, connection: Connection, present: Sequence[Presence], now: datetime
+) -> None:
+    """The same in a transaction that has just read `now`."""
+    # How far this machine's clock is ahead of the database's, in seconds.
+    skew = (utcnow() - now).total_seconds() if database.is_postgresql else 0.0
+    connection.execute(
+        text(_UPSERT.format(tags="CAST(:tags AS json)" if database.is_postgresql else ":tags")),
+        [_row(each, skew) | {"now": database.moment(now)} for each in present],
+    )
 
 
 def sign_off(database: Database, ids: Iterable[str]) -> None:

@@ -68,6 +68,7 @@ class Upkeep:
         self._dead: list[_Dead] = []
         self._left: list[str] = []
         self._shown: dict[str, str] = {}
+        self._draining = False
 
     def died(self, worker_id: str, death: Death) -> None:
         """An executor has ended out of order; its jobs go back as soon as the database is there."""
@@ -80,9 +81,10 @@ class Upkeep:
 
     def turn(self, now: float, children: Sequence[Child], draining: bool) -> None:
         """Do what is due. Raises what the database raises; then `lost_contact` is to be called."""
+        self._draining = draining
         self._renew(now, [child for child in children if not child.is_frozen()])
         self._return_jobs(now)
-        self._heartbeat(now, children, draining)
+        self._heartbeat(now, children)
         self._rescue(now)
 
     def leave(self, now: float) -> None:
@@ -95,9 +97,19 @@ class Upkeep:
         """Seconds until the next job is due for us; None if none waits."""
         tasks = tuple(sorted({task for child in children for task in child.tasks}))
         asked = boottime()
-        at_leases = asked >= self._rescue_at - LOOK_PERIOD  # due before the next look
-        sight = look_around(self._database, self._wanted(children), tasks, at_leases=at_leases)
+        # What would be due before the next look goes with this one.
+        at_leases = asked >= self._rescue_at - LOOK_PERIOD
+        beats = asked >= self._heartbeat_at - LOOK_PERIOD
+        sight = look_around(
+            self._database,
+            self._wanted(children),
+            tasks,
+            at_leases=at_leases,
+            present=_all_present(children, self._draining) if beats else (),
+        )
         self._contact.touched(boottime())
+        if beats:
+            self._heartbeat_at = asked + HEARTBEAT_PERIOD
         if at_leases:
             self._put_rescue_off(sight, asked)
         return sight.due_in
@@ -183,11 +195,9 @@ class Upkeep:
             else:
                 self._dead.remove(dead)
 
-    def _heartbeat(self, now: float, children: Sequence[Child], draining: bool) -> None:
+    def _heartbeat(self, now: float, children: Sequence[Child]) -> None:
         """Say who is there: regularly, and at once when that changes."""
-        present = [
-            _presence(child, child.spec.settings, draining) for child in children if child.is_ready
-        ]
+        present = _all_present(children, self._draining)
         shown = {each.id: each.state for each in present}
         if now < self._heartbeat_at and shown == self._shown and not self._left:
             return
@@ -241,6 +251,10 @@ def _pause_until(expires_in: float | None) -> float:
     if expires_in is None:
         return LONGEST_RESCUE_PAUSE
     return min(max(expires_in, SHORTEST_RESCUE_PAUSE), LONGEST_RESCUE_PAUSE)
+
+
+def _all_present(children: Sequence[Child], draining: bool) -> list[Presence]:
+    return [_presence(child, child.spec.settings, draining) for child in children if child.is_ready]
 
 
 def _presence(child: Child, settings: Settings, draining: bool) -> Presence:

@@ -23,6 +23,7 @@ class Busy:
 
     is_idle: bool = False
     is_retiring: bool = False
+    is_ready: bool = False
     woken: int = 0
     tasks: tuple[str, ...] = ()
     spec: Any = field(default_factory=lambda: SimpleNamespace(band=Band()))

@@ -13,7 +13,7 @@ from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.settings import Settings
 from cronqueue.upkeep import LONGEST_SILENCE, LOOK_PERIOD, Upkeep
-from job_rows import add, get, now, recorded_statements
+from job_rows import add, execute, get, now, query, recorded_statements
 
 
 def test_a_supervisor_that_has_just_looked_for_work_does_not_ask_whether_the_database_is_there(
@@ -63,8 +63,23 @@ def test_with_nothing_to_renew_the_look_for_work_stands_for_a_renewal(database: 
     assert child.board.renewed_at == at + LONGEST_SILENCE
 
 
+def test_a_heartbeat_that_is_due_soon_goes_with_the_look(database: Database) -> None:
+    upkeep, child = Upkeep(database, Settings(), Band()), Idle()
+    upkeep._heartbeat_at = boottime() + LOOK_PERIOD / 2
+    upkeep.probe([child])  # type: ignore[list-item]
+    assert query(database, "SELECT id, state FROM sched_workers") == [("idle", "running")]
+    assert upkeep._heartbeat_at > boottime() + LOOK_PERIOD
+    execute(database, "DELETE FROM sched_workers")
+    upkeep.probe([child])  # type: ignore[list-item]
+    assert query(database, "SELECT id FROM sched_workers") == []
+
+
 class Idle:
     """An executor that holds nothing."""
+
+    worker_id, pid, running, tasks = "idle", 1, 0, ()
+    is_ready, is_idle, is_retiring = True, True, False
+    spec = SimpleNamespace(settings=Settings(), band=Band(), name="idle")
 
     def __init__(self) -> None:
         self.board = SimpleNamespace(renewed_at=0.0)
