@@ -15,6 +15,9 @@ from benchmarks.workers import worker
 
 from cronqueue.database import Database
 
+# What a worker does in its first seconds; a session tells of it up to ten seconds late.
+SETTLING = 12.0
+
 
 def main() -> None:
     """Measure and print."""
@@ -36,7 +39,7 @@ def _measure(database: Database, seconds: float, processes: int) -> float:
     """Prints CPU and transactions; returns the memory in MB."""
     raw = RawQueue(database)
     with worker(database, processes=processes) as pid:
-        time.sleep(5)  # what it does in its first seconds
+        time.sleep(SETTLING)
         cpu, commits, began = cpu_seconds(pid), _transactions(raw), time.monotonic()
         time.sleep(seconds)
         passed = time.monotonic() - began
