@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -65,13 +66,16 @@ class EnqueuedJobs(Sequence[Job[Any]]):
 
 def new_handle(new: NewJob, row: Inserted, *, created: bool) -> Job[Any]:
     """The handle of a job that was just inserted, without reading it back."""
-    values = _BLANK | {name: getattr(new, name) for name in _GIVEN} | row._asdict()
-    values |= {"state": "held" if new.held_reason else "queued", "unique_key": new.key}
+    job: Job[Any] = _MAPPER.class_manager.new_instance()
+    values = job.__dict__
+    values.update(_BLANK)
+    values.update(zip(_GIVEN, _given(new), strict=True))
+    values.update(zip(Inserted._fields, row, strict=True))
+    values["state"] = "held" if new.held_reason else "queued"
+    values["unique_key"] = new.key
     values["updated_at"] = row.created_at
     if new.key is None:
         values["key_until"] = None
-    job: Job[Any] = _MAPPER.class_manager.new_instance()
-    job.__dict__.update(values)
     # Detached, as by `make_transient_to_detached`, which takes three times as long to find out that
     # nothing is left to be loaded.
     instance_state(job).key = _MAPPER.identity_key_from_primary_key((row.id,))
@@ -172,3 +176,4 @@ _BLANK: dict[str, Any] = {attribute.key: None for attribute in Job.__mapper__.co
     "v": ROW_FORMAT,
 }
 _GIVEN = [field.name for field in fields(NewJob) if field.name in _BLANK]
+_given = attrgetter(*_GIVEN)

@@ -105,8 +105,10 @@ class Notifier:
         atexit.register(self.flush)
 
     def notify(self) -> None:
-        self._idle.clear()
-        self._pending.set()
+        # What is pending is sent after this, and for this as well: in a burst there is nothing else to do.
+        if not self._pending.is_set():
+            self._idle.clear()
+            self._pending.set()
 
     def is_usable(self) -> bool:
         """A thread does not survive a fork."""
@@ -126,6 +128,8 @@ class Notifier:
                 self._send(statement)
             if not self._pending.is_set():
                 self._idle.set()
+                if self._pending.is_set():  # asked for just now
+                    self._idle.clear()
             time.sleep(NOTIFY_PERIOD if statement is _NOTIFY else BURST_PERIOD)
             statement = _NOTIFY_TOGETHER if self._pending.is_set() else _NOTIFY
 
