@@ -165,6 +165,7 @@ def start_worker(site: Site, machine: Machine, name: str) -> tuple[Process, Call
         )
         made = SimulatedSupervisor(site, process, template)
         process.on_end.append(made.close)
+        site.world.to_close.append(made.close)
         running.append(made)
         try:
             made.run()

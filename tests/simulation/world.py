@@ -172,6 +172,8 @@ class World:
         self.waiting_writers: list[Actor] = []
         #: What goes on when stopped processes and sleeping machines do.
         self.postponed: list[Callable[[], None]] = []
+        #: What whoever lives to the end holds of the machine that plays all this.
+        self.to_close: list[Callable[[], None]] = []
         self._due: list[tuple[float, int, Callable[[], None]]] = []
 
     def clock(self) -> datetime:
@@ -221,6 +223,8 @@ class World:
             for actor in process.actors:
                 if bool(actor):  # it has begun, and has not ended
                     actor.throw(Killed)
+        for close in self.to_close:
+            close()
         self.history.events = told
 
 
