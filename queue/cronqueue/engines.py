@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sqlite3
@@ -11,11 +12,13 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.exc import DisconnectionError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from cronqueue.crowding import Crowding
 from cronqueue.errors import ConfigurationError
+
+log = logging.getLogger("cronqueue.database")
 
 # Writers of SQLite queue up behind one another; the worst wait seen with 16 of them is 3 s.
 SQLITE_BUSY_SECONDS = 10.0
@@ -128,7 +131,7 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         _make_private(url.database or "")
 
     @event.listens_for(engine, "connect")
-    def settle(connection: Any, record: object) -> None:
+    def settle(connection: Any, record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
         # Text that is none, written by hand: an error here would take all other rows with it.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
@@ -138,6 +141,15 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        record.info["file"] = _identity(url.database)
+
+    @event.listens_for(engine, "checkout")
+    def leave_replaced(connection: object, record: ConnectionPoolEntry, proxy: object) -> None:
+        # Who goes on with a file that was put aside works for nobody. One that is only gone may be put back.
+        there = _identity(url.database)
+        if there is not None and there != record.info["file"]:
+            log.warning("%s was replaced by another file, which is used from now on", url.database)
+            raise DisconnectionError
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -161,6 +173,15 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
             if not is_busy or time.monotonic() > give_up_at:
                 raise
         time.sleep(random.uniform(0, 0.01))
+
+
+def _identity(path: str | None) -> tuple[int, int] | None:
+    """What tells a file from another that has its name later; None where there is none."""
+    try:
+        status = os.stat(path or "")
+    except OSError:  # or it is an address of SQLite's own
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _make_private(path: str) -> None:

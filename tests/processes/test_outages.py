@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from cronqueue import schema
+from cronqueue.database import Database
 from job_rows import execute, query
 from postgres_server import PostgresServer
 from services import Stage, behind_proxy, eventually
@@ -96,3 +98,21 @@ OTHERS_ENDED = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+
+
+def test_a_worker_goes_over_to_the_file_that_replaces_its_own(sqlite_stage: Stage) -> None:
+    stage, path = sqlite_stage, Path(str(make_url(sqlite_stage.url).database))
+    worker = stage.worker()
+    stage.wait_for(stage.enqueue("quick"))
+
+    other = Database(f"sqlite:///{path.with_name('other.db')}")
+    schema.upgrade(other)
+    other.dispose()
+    stage.database.dispose()
+    for each in path.parent.glob(f"{path.name}*"):  # its log belongs to it
+        each.unlink()
+    path.with_name("other.db").rename(path)
+
+    assert stage.wait_for(stage.enqueue("quick")).locked_by == worker.name
+    assert worker.said("was replaced by another file")
+    assert worker.stop() == 0

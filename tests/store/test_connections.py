@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -67,6 +68,24 @@ def test_a_new_sqlite_file_may_be_written_to_while_it_is_opened_by_another(
             other.execute("COMMIT")
             opening.result()
     assert schema.current(database).fit == "ok"
+    database.dispose()
+
+
+def test_a_file_that_replaces_the_own_is_gone_over_to_and_one_that_is_gone_is_not_left(
+    sqlite_url: str,
+) -> None:
+    path = Path(str(make_url(sqlite_url).database))
+    backup, aside = path.with_name("backup.db"), path.with_name("aside")
+    shutil.copy(path, backup)
+    aside.mkdir()
+    database = Database(sqlite_url)
+    execute(database, "INSERT INTO sched_queues (name, paused_at) VALUES ('new', '2026')")
+
+    for each in path.parent.glob("sched.db*"):  # its log belongs to it
+        each.rename(aside / each.name)
+    assert query(database, "SELECT name FROM sched_queues") == [("new",)]
+    backup.rename(path)
+    assert query(database, "SELECT name FROM sched_queues") == []
     database.dispose()
 
 
