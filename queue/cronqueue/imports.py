@@ -108,6 +108,8 @@ def _execute(path: Path, package: str) -> None:
     name = f"{package}.{path.stem}"
     if name in sys.modules:  # a sibling has imported it already
         return
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError("a pipe or a device, and no file")  # whose end might never come
     loader = _SourceLoader(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # it has a loader

@@ -106,6 +106,7 @@ def with_unsteady(manifest: Manifest, again: Manifest) -> Manifest:
 def source_file(name: str, path: Path) -> SourceFile:
     """A file as it is now."""
     try:
-        return SourceFile(name, str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+        digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
     except OSError:
-        return SourceFile(name, str(path), None)
+        digest = None
+    return SourceFile(name, str(path), digest)

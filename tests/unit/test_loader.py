@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -225,9 +226,12 @@ def test_a_link_counts_as_the_file_it_points_to(folder: Folder, tmp_path: Path) 
     assert "No such file" in fault.message
 
 
-def test_a_folder_that_is_named_like_a_file_is_a_fault_of_its_own(folder: Folder) -> None:
+@pytest.mark.parametrize("make", [partial(os.mkdir, mode=0o755), partial(os.mkfifo, mode=0o644)])
+def test_what_is_named_like_a_file_and_is_none_is_a_fault_of_its_own(
+    folder: Folder, make: Callable[[Path], None]
+) -> None:
     files = folder(good=GOOD)
-    (files / "odd.py").mkdir(mode=0o755)
+    make(files / "odd.py")
     found = load_in_child(files)
     assert names(found) == ["good.tick"]
     assert [Path(fault.file).name for fault in found.faults] == ["odd.py"]
