@@ -22,8 +22,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._flowing = threading.Event()
         self._flowing.set()
-        self._lost_share = 0.0
-        #: Replies to COMMIT that never arrived.
+        self._lost_share, self._lost_reply = 0.0, COMMITTED
+        #: Such replies that never arrived.
         self.lost = 0
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
@@ -33,13 +33,13 @@ class Proxy:
         return port
 
     @contextmanager
-    def losing_commits(self, share: float) -> Iterator[None]:
-        """Cut the line where the reply to a COMMIT passes: this share of them."""
-        self._lost_share = share
+    def losing_commits(self, share: float, reply: bytes = COMMITTED) -> Iterator[None]:
+        """Cut the line where the reply to a COMMIT, or another one, passes: this share of them."""
+        self._lost_share, self._lost_reply = share, reply
         try:
             yield
         finally:
-            self._lost_share = 0.0
+            self._lost_share, self._lost_reply = 0.0, COMMITTED
 
     @contextmanager
     def stalled(self) -> Iterator[None]:
@@ -93,7 +93,7 @@ class Proxy:
                 self._flowing.wait()
                 if source in self._silent:
                     continue
-                if replies and COMMITTED in data and random.random() < self._lost_share:
+                if replies and self._lost_reply in data and random.random() < self._lost_share:
                     self.lost += 1
                     break
                 sink.sendall(data)

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.sql.selectable import TextualSelect
 
+from cronqueue.engines import was_replaced
 from cronqueue.errors import OutcomeUnknown
 
 
@@ -42,9 +43,12 @@ class _Line:
             self.readable.register(driver.fileno(), select.POLLIN)
 
     def is_stale(self) -> bool:
-        """Whether the server has closed its end, or said something that nobody asked for."""
+        """Whether the server has closed its end, or said something that nobody asked for; for SQLite,
+        whether its file was put aside."""
+        if self.readable is None:
+            return was_replaced(self.connection.info)
         driver: Any = self.connection.driver_connection
-        return self.readable is not None and (driver.closed or bool(self.readable.poll(0)))
+        return driver.closed or bool(self.readable.poll(0))
 
 
 class Direct:

@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -141,13 +142,12 @@ def _create_sqlite_engine(url: URL, pool_size: int) -> Engine:
         for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
-        record.info["file"] = _identity(url.database)
+        if (file := _identity(url.database)) is not None:
+            record.info["file"] = (url.database, file)
 
     @event.listens_for(engine, "checkout")
     def leave_replaced(connection: object, record: ConnectionPoolEntry, proxy: object) -> None:
-        # Who goes on with a file that was put aside works for nobody. One that is only gone may be put back.
-        there = _identity(url.database)
-        if there is not None and there != record.info["file"]:
+        if was_replaced(record.info):
             log.warning("%s was replaced by another file, which is used from now on", url.database)
             raise DisconnectionError
 
@@ -173,6 +173,17 @@ def _write_ahead(cursor: sqlite3.Cursor) -> None:
             if not is_busy or time.monotonic() > give_up_at:
                 raise
         time.sleep(random.uniform(0, 0.01))
+
+
+def was_replaced(info: Mapping[Any, Any]) -> bool:
+    """Whether another file has the name of the one that a connection with this `info` has open.
+
+    Who goes on with a file that was put aside works for nobody. One that is only gone may be put back.
+    """
+    if "file" not in info:
+        return False
+    path, file = info["file"]
+    return _identity(path) not in (file, None)
 
 
 def _identity(path: str | None) -> tuple[int, int] | None:

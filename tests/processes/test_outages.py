@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from sqlalchemy import make_url
 
-from cronqueue import schema
+from cronqueue import enqueue, schema
 from cronqueue.database import Database
-from job_rows import execute, query
+from cronqueue.errors import OutcomeUnknown
+from job_rows import all_jobs, configured, execute, query
 from postgres_server import PostgresServer
 from services import Stage, behind_proxy, eventually
+
+# What a server says after an INSERT of one row.
+INSERTED = b"C\x00\x00\x00\x0fINSERT 0 1\x00"
 
 
 def test_a_worker_goes_on_by_itself_after_the_database_restarted(
@@ -108,7 +113,6 @@ def test_a_worker_goes_over_to_the_file_that_replaces_its_own(sqlite_stage: Stag
     other = Database(f"sqlite:///{path.with_name('other.db')}")
     schema.upgrade(other)
     other.dispose()
-    stage.database.dispose()
     for each in path.parent.glob(f"{path.name}*"):  # its log belongs to it
         each.unlink()
     path.with_name("other.db").rename(path)
@@ -116,3 +120,19 @@ def test_a_worker_goes_over_to_the_file_that_replaces_its_own(sqlite_stage: Stag
     assert stage.wait_for(stage.enqueue("quick")).locked_by == worker.name
     assert worker.said("was replaced by another file")
     assert worker.stop() == 0
+
+
+def test_an_enqueue_whose_answer_was_lost_is_one_job_when_it_is_sent_again(
+    own_postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    with behind_proxy(own_postgres_server, tmp_path) as (stage, proxy):
+        client = Database(stage.url)
+        with configured(client):
+            with proxy.losing_commits(1.0, INSERTED), pytest.raises(OutcomeUnknown):
+                enqueue("tasks.quick", key="once")
+            again = enqueue("tasks.quick", key="once")
+        client.dispose()
+
+        assert proxy.lost == 1
+        assert not again.created
+        assert [job.id for job in all_jobs(stage.database)] == [again.id]
