@@ -70,6 +70,15 @@ def verdicts(database: Database) -> dict[str, int]:
     return dict(query(database, "SELECT verdict, COUNT(*) FROM sched_ledger GROUP BY verdict"))
 
 
+def test_a_new_schedule_owes_nothing_from_before_it_was_known(
+    database: Database, files: Files
+) -> None:
+    apply(database, load(files(a=HOURLY.format(minute=5, priority=7))), SETTINGS)
+    early = "SELECT count(*) FROM sched_occurrences WHERE planned_for <= "
+    assert query(database, f"{early} (SELECT min(created_at) FROM sched_schedules)") == [(0,)]
+    assert query(database, "SELECT count(*) FROM sched_occurrences") == [(24,)]
+
+
 def test_a_new_schedule_is_written_for_its_horizon(database: Database, files: Files) -> None:
     apply(database, load(files(a=HOURLY.format(minute=5, priority=7))), SETTINGS)
     rows = query(
