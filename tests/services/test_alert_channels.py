@@ -315,6 +315,21 @@ def test_alerts_list_shows_what_was_told(sqlite_project: Project) -> None:
     assert sqlite_project.data("alerts", "messages", "--pings") == []
 
 
+def test_alerts_are_muted_for_a_time_and_told_again(sqlite_project: Project) -> None:
+    output = sqlite_project.run(
+        "alerts", "mute", "task:t", "--for", "2h", "--reason", "known"
+    ).output
+    assert "task:t is muted until" in output
+    assert "undo: sched alerts unmute task:t" in output
+    (found,) = sqlite_project.data("alerts", "mutes")
+    assert (found["target"], found["reason"]) == ("task:t", "known")
+    sqlite_project.run("alerts", "unmute", "task:t")
+    assert sqlite_project.data("alerts", "mutes") == []
+    assert "ends by itself" in sqlite_project.run("alerts", "mute", "all", code=2).output
+    output = sqlite_project.run("alerts", "mute", "queue:q", "--for", "1h", code=2).output
+    assert "give all, schedule:NAME" in output
+
+
 def test_alerts_rules_name_the_channels_without_what_is_secret_in_them(
     sqlite_project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,11 +18,13 @@ import pytest
 from alert_sinks import MailSink, WebSink, mail_sink, web_sink
 from cronqueue import configuration
 from cronqueue.database import Database
+from cronqueue.errors import DefinitionError, StateError
 from cronqueue.registration import Presence, heartbeat, sign_off
 from cronqueue.settings import Settings
 from cronsched import sweeps
-from cronsched.alerts import outbox
+from cronsched.alerts import muting, outbox
 from cronsched.alerts.looking import LOOK_PERIOD, look, ping_of_daemon
+from cronsched.alerts.recent import recent_alerts
 from cronsched.alerts.sending import send_due
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
@@ -116,6 +118,51 @@ def test_a_failed_job_reaches_every_channel_without_its_arguments(
     everything = web.received[0].body.decode() + mail.mails[0].as_string()
     assert "the-argument" not in everything
     assert turn(database, settings, 60) == 0
+
+
+@pytest.mark.parametrize("target", ["all", "task:t", "cause:failed:t:ValueError"])
+def test_what_is_muted_is_counted_and_told_when_the_mute_has_ended(
+    database: Database, web: WebSink, target: str
+) -> None:
+    settings = posting(web)
+    muting.mute(database, target, until=NOW + timedelta(minutes=5), actor="ann", reason="known")
+    fail(database)
+    fail(database, task="other") if target != "all" else None
+    for _ in range(3):
+        turn(database, settings, 40)
+    assert [each["subject"] for each in alerts(web)] == ([] if target == "all" else ["other"])
+    (muted,) = [each for each in recent_alerts(database, 9) if each.subject == "t"]
+    assert (muted.untold, muted.muted_until) == (1, NOW + timedelta(minutes=5))
+    fail(database)
+    turn(database, settings, 5 * 60)
+    (told,) = [each for each in alerts(web) if each["subject"] == "t"]
+    assert told["count"] == 2
+    assert muting.list_mutes(database) == []
+
+
+def test_a_mute_outlasts_what_is_forgotten_and_ends_when_somebody_ends_it(
+    database: Database, web: WebSink
+) -> None:
+    settings = posting(web)
+    muting.mute(database, "schedule:s", until=NOW + timedelta(days=9), actor="ann", reason="known")
+    pass_time(database, (timedelta(days=3) - timedelta(minutes=NOW.minute)).total_seconds())
+    look(database, settings)  # in the minute in which what is old is deleted
+    (found,) = muting.list_mutes(database)
+    assert (found.target, found.by, found.reason) == ("schedule:s", "ann", "known")
+    muting.mute(database, "schedule:s", until=NOW + timedelta(days=8), actor="bob")
+    assert [each.by for each in muting.list_mutes(database)] == ["bob"]
+    muting.unmute(database, "schedule:s", actor="bob")
+    assert muting.list_mutes(database) == []
+    with pytest.raises(StateError, match="is not muted"):
+        muting.unmute(database, "schedule:s", actor="bob")
+    acts = query(database, "SELECT action, target FROM sched_audit ORDER BY id")
+    assert acts == [(each, "alerts schedule:s") for each in ("mute", "mute", "unmute")]
+
+
+@pytest.mark.parametrize("target", ["", "everything", "task:", "queue:mail", "cause:" + "x" * 500])
+def test_what_cannot_be_muted_is_refused(database: Database, target: str) -> None:
+    with pytest.raises(DefinitionError, match="cannot be muted"):
+        muting.mute(database, target, until=NOW + SOON, actor="ann")
 
 
 def test_what_is_posted_is_signed_with_its_time(database: Database, web: WebSink) -> None:

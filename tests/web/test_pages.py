@@ -47,6 +47,7 @@ READS = [
     "/audit",
     "/help",
 ]
+CAUSE = {"target": "cause:failed:t:ValueError", "for": "1h"}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
 
@@ -383,7 +384,15 @@ def test_alerts_are_shown_with_what_is_held_back_and_what_did_not_arrive(
     text = look(client, "/alerts").text
     for words in ("gathering", "1 to tell", "ValueError: no"):
         assert words in text
+    assert (
+        "is told of cause:failed:t:ValueError"
+        in press(client, "/alerts", "/alerts/mute", **CAUSE).text
+    )
+    assert "muted" in look(client, "/alerts").text
     heard_looking(database, settings, 40)
+    assert outbox.claim(database, ["command"]) is None
+    assert "is told again" in press(client, "/alerts", "/alerts/unmute").text
+    heard_looking(database, settings, 5)
     message = outbox.claim(database, ["command"])
     assert message is not None
     assert outbox.failed(database, message, "/usr/bin/tell ended with 1") is not None

@@ -18,6 +18,7 @@ from cronqueue.database import Database
 from cronqueue.setting_values import ROLES
 from cronqueue.settings import Settings
 from cronsched import overrides, pausing
+from cronsched.alerts import muting
 from cronsched.definition import Definition
 from cronsched.manifest import make_manifest
 from cronsched.reconcile import apply
@@ -48,6 +49,8 @@ ACTS: dict[str, tuple[str, dict[str, str]]] = {
     "schedules": ("queued", {"act": "pause", "which": "all"}),
     "restore": ("queued", {"planned_for": OCCURRENCE}),
     "jobs": ("queued", {"task": "asked"}),
+    "mute": ("queued", {"target": "schedule:s"}),
+    "unmute": ("queued", {"target": "all"}),
 }
 
 
@@ -150,6 +153,10 @@ def test_each_write_leaves_one_line_in_the_audit_with_the_name_of_its_user(
         pausing.pause(sqlite_database, "s", actor="bob")
     elif act == "restore":
         overrides.skip(sqlite_database, "s", datetime.fromisoformat(OCCURRENCE), actor="bob")
+    elif act == "unmute":
+        muting.mute(sqlite_database, "all", until=datetime.fromisoformat(LATER), actor="bob")
+    elif act == "mute":  # the API asks for a time, as elsewhere, and the form for a duration
+        fields = {**fields, **({"until": LATER} if line in API_WRITES else {"for": "2h"})}
     before = len(query(sqlite_database, "SELECT id FROM sched_audit"))
     if line in API_WRITES:
         found = ask(site, line, "admin", json=fields)

@@ -2,6 +2,7 @@
 
     finding   what has happened, and what is wrong now, from the rows
     deciding  what follows from it: pure
+    muting    what nobody is told of for a time
     looking   one look: find, decide, write the messages down
     outbox    the messages, each for one channel: who sends it, and when it is tried again
     channels  sent by e-mail, webhook, command, apprise; `outside` is how the web is reached

@@ -7,7 +7,7 @@ when it has held for `wait`, again after each `repeat`, and once more when it ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -87,8 +87,12 @@ def decide(
     pace: Pace,
     now: datetime,
     last_told: datetime | None = None,
+    is_muted: Callable[[Standing], bool] = lambda alert: False,
 ) -> Decision:
-    """What becomes of the open alerts. Messages are `wait` apart: `last_told` is when the last was made."""
+    """What becomes of the open alerts. Messages are `wait` apart: `last_told` is when the last was made.
+
+    What is muted goes on as it would, and is not told.
+    """
     alerts = {each.cause: each for each in standing}
     for incident in incidents:
         alerts[incident.cause] = _counted(alerts.get(incident.cause), incident, pace, now)
@@ -100,7 +104,7 @@ def decide(
         each if each.cause in holding else _ended(each, pace, now, may_tell=may_tell)
         for each in alerts.values()
     ]
-    told = [each for each in after if may_tell and _is_due(each, now)]
+    told = [each for each in after if may_tell and _is_due(each, now) and not is_muted(each)]
     after = [_told(each, pace, now) if each in told else each for each in after]
     before = {each.cause: each for each in standing}
     return Decision(

@@ -29,6 +29,7 @@ from cronsched.alerts.deciding import (
     decide,
 )
 from cronsched.alerts.finding import find_conditions, find_incidents, find_of_runs
+from cronsched.alerts.muting import current_mutes, muted_until
 from cronsched.alerts.pings import FRESH, Ping
 from cronsched.watching import Watched, watched_schedules
 
@@ -120,10 +121,19 @@ def _find(
         incidents = [*find_incidents(database, connection, now), *late]
         conditions = find_conditions(database, connection)
         standing, last_told = _standing(connection)
+        mutes = current_mutes(database, connection, now)
     incidents = [each for each in incidents if each.kind in settings.alerts_on]
     conditions = [each for each in conditions if each.kind in settings.alerts_on]
     pace = Pace(settings.alerts_wait, settings.alerts_repeat)
-    decision = decide(standing, incidents, conditions, pace, now, last_told)
+    decision = decide(
+        standing,
+        incidents,
+        conditions,
+        pace,
+        now,
+        last_told,
+        lambda alert: muted_until(mutes, alert.cause, alert.facts) is not None,
+    )
     return _Found(incidents, pings, decision)
 
 

@@ -161,4 +161,7 @@ DELETE FROM sched_alert_messages
 WHERE created_at < :edge OR (channel = 'ping' AND created_at < :marks)
 """)
 _FORGET_ALERTS = text("DELETE FROM sched_alerts WHERE ended_at < :edge")
-_FORGET_MARKS = text("DELETE FROM sched_alert_marks WHERE created_at < :marks")
+# The moment of a mute is its end.
+_FORGET_MARKS = text(
+    "DELETE FROM sched_alert_marks WHERE created_at < :marks AND (kind <> 'mute' OR moment < :marks)"
+)

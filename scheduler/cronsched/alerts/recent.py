@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from cronqueue.clock import utcnow
 from cronqueue.columns import Instant
-from cronqueue.database import Database
+from cronqueue.database import Database, read_now
 from cronqueue.errors import ConfigurationError
 from cronqueue.settings import Settings
 from cronsched.alerts.channels import channels_of, send
 from cronsched.alerts.deciding import Standing, body_of
+from cronsched.alerts.muting import Mute, current_mutes, muted_until
 from cronsched.alerts.outbox import Message
 from cronsched.alerts.wording import subject_of
 
@@ -27,10 +28,12 @@ from cronsched.alerts.wording import subject_of
 class RecentAlert:
     """One cause. `state`: "gathering" until it is told first, "told", or "over".
 
+    `cause` is what it is muted by (`sched alerts mute cause:CAUSE`), `muted_until` is set while it is.
     `untold` of its `count` are held back until `due_at`, or are told with the next message after it.
     """
 
     id: int
+    cause: str
     kind: str
     subject: str
     message: str
@@ -42,6 +45,7 @@ class RecentAlert:
     due_at: datetime | None
     told_at: datetime | None
     ended_at: datetime | None
+    muted_until: datetime | None
     facts: Mapping[str, Any]
 
 
@@ -67,10 +71,8 @@ def recent_alerts(database: Database, limit: int) -> list[RecentAlert]:
     """The newest first."""
     with database.snapshot() as connection:
         rows = connection.execute(_ALERTS, {"limit": limit}).all()
-    return [
-        RecentAlert(**{**row._mapping, "facts": json.loads(row.facts)}, state=_state(row))
-        for row in rows
-    ]
+        mutes = current_mutes(database, connection, read_now(database, connection))
+    return [_alert(row, mutes) for row in rows]
 
 
 def recent_messages(database: Database, limit: int, *, pings: bool = False) -> list[RecentMessage]:
@@ -96,7 +98,13 @@ def send_test(settings: Settings, channel: str) -> None:
     send(settings, Message(0, channel, body, 1, now, secrets.token_hex(16)))
 
 
-def _state(row: Any) -> Literal["gathering", "told", "over"]:
+def _alert(row: Row[Any], mutes: list[Mute]) -> RecentAlert:
+    facts = json.loads(row.facts)
+    muted = None if row.ended_at else muted_until(mutes, row.cause, facts)
+    return RecentAlert(**{**row._mapping, "facts": facts}, state=_state(row), muted_until=muted)
+
+
+def _state(row: Row[Any]) -> Literal["gathering", "told", "over"]:
     if row.ended_at is not None:
         return "over"
     return "gathering" if row.told_at is None else "told"
@@ -111,7 +119,7 @@ def _in_a_line(row: Any) -> str:
 
 
 _ALERTS = text("""
-SELECT id, kind, subject, message, count, untold, first_at, last_at, due_at, told_at, ended_at, facts
+SELECT id, cause, kind, subject, message, count, untold, first_at, last_at, due_at, told_at, ended_at, facts
 FROM sched_alerts ORDER BY id DESC LIMIT :limit
 """).columns(
     first_at=Instant(), last_at=Instant(), due_at=Instant(), told_at=Instant(), ended_at=Instant()

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from cronsched.cli.base import SchedGroup, State, pass_state
-from cronsched.cli.exits import FAILED, Exit
-from cronsched.cli.output import print_done, print_fields, print_json, print_list, print_table
+from cronsched.cli.exits import FAILED, Exit, refuse
+from cronsched.cli.output import (
+    parse_end,
+    print_done,
+    print_fields,
+    print_json,
+    print_list,
+    print_table,
+    show_time,
+)
+from cronsched.cli.parameters import DURATION
 
 if TYPE_CHECKING:
     from cronsched.alerts.rules import Rules
@@ -29,7 +40,19 @@ def list_(state: State, limit: int) -> None:
     print_list(
         state,
         recent_alerts(state.open(), limit),
-        ("ID", "KIND", "STATE", "WHERE", "TIMES", "UNTOLD", "LAST", "TOLD", "NEXT", "WHAT"),
+        (
+            "ID",
+            "KIND",
+            "STATE",
+            "WHERE",
+            "TIMES",
+            "UNTOLD",
+            "LAST",
+            "TOLD",
+            "NEXT",
+            "MUTED",
+            "WHAT",
+        ),
         lambda each: (
             each.id,
             each.kind,
@@ -40,6 +63,7 @@ def list_(state: State, limit: int) -> None:
             each.last_at,
             each.told_at,
             each.due_at,
+            each.muted_until,
             each.message,
         ),
     )
@@ -125,6 +149,57 @@ def _print_promises(state: State, found: Rules) -> None:
     ]
     click.echo()
     print_table(state, ("SCHEDULE", "MUST START WITHIN", "FINISH BY", "PINGS", "PAUSED"), rows)
+
+
+@command.command()
+@click.argument("target")
+@click.option("--until", metavar="TIME", help="Tell again from then on.")
+@click.option("--for", "how_long", type=DURATION, help="Tell again after so long.")
+@click.option("--reason", help="Shown to everybody.")
+@pass_state
+def mute(
+    state: State, target: str, until: str | None, how_long: timedelta | None, reason: str | None
+) -> None:
+    """For a time tell nobody of: all, schedule:NAME, task:NAME, or cause:CAUSE.
+
+    It is counted meanwhile, and told when the mute has ended. `alerts list --json` has the causes.
+    """
+    from cronqueue.audit import this_user
+    from cronsched.alerts import muting
+
+    moment = parse_end(state, until, how_long)
+    if moment is None:
+        refuse("a mute ends by itself: give --for DURATION or --until TIME")
+    muting.mute(state.open(), target, until=moment, actor=this_user(), reason=reason)
+    undo = shlex.join(["sched", "alerts", "unmute", target])
+    words = f"{target} is muted until {show_time(state, moment)}; undo: {undo}"
+    print_done(state, words, {"target": target, "muted_until": moment})
+
+
+@command.command()
+@click.argument("target")
+@pass_state
+def unmute(state: State, target: str) -> None:
+    """Tell of it again, and of what came meanwhile."""
+    from cronqueue.audit import this_user
+    from cronsched.alerts import muting
+
+    muting.unmute(state.open(), target, actor=this_user())
+    print_done(state, f"{target} is told again", {"target": target, "muted_until": None})
+
+
+@command.command()
+@pass_state
+def mutes(state: State) -> None:
+    """What is muted now, and until when."""
+    from cronsched.alerts.muting import list_mutes
+
+    print_list(
+        state,
+        list_mutes(state.open()),
+        ("TARGET", "SINCE", "UNTIL", "BY", "REASON"),
+        lambda each: (each.target, each.since, each.until, each.by, each.reason),
+    )
 
 
 @command.command()

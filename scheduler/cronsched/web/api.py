@@ -16,6 +16,7 @@ from cronqueue.queries import JobRow
 from cronqueue.registry import all_tasks
 from cronqueue.states import STATES
 from cronsched import explanation, health, schedule_queries
+from cronsched.alerts.muting import Mute, list_mutes
 from cronsched.alerts.recent import RecentAlert, RecentMessage, recent_alerts, recent_messages
 from cronsched.alerts.rules import Rules, find_rules
 from cronsched.errors import no_such_schedule
@@ -150,6 +151,11 @@ def list_alerts(request: Request) -> list[RecentAlert]:
 def list_messages(request: Request) -> list[RecentMessage]:
     """The messages, each for one channel."""
     return recent_messages(database_of(request), number_of(request.query_params, "limit", 50))
+
+
+def show_mutes(request: Request) -> list[Mute]:
+    """What nobody is told of for a time."""
+    return list_mutes(database_of(request))
 
 
 def show_rules(request: Request) -> Rules:
@@ -313,6 +319,15 @@ OPERATIONS = [
         list_messages,
         RecentMessage,
         (_LIMIT,),
+        is_list=True,
+    ),
+    Operation(
+        "GET",
+        "/alerts/mutes",
+        "list_mutes",
+        "What is muted, and until when",
+        show_mutes,
+        Mute,
         is_list=True,
     ),
     Operation(

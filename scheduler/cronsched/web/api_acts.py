@@ -12,6 +12,7 @@ from cronqueue import operations, wakeup
 from cronqueue.registry import find_task
 from cronqueue.requests import enqueue_once, store_asked
 from cronsched import overrides, pausing, schedule_queries
+from cronsched.alerts import muting
 from cronsched.web.operations import Body, Operation, Parameter, Schema
 from cronsched.web.problems import Refused
 from cronsched.web.requests import actor_of, as_moment, database_of, job_id_of, settings_of
@@ -40,6 +41,13 @@ def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
 
 _REASON = _object(reason=_TEXT)
 _PAUSE = _object(reason=_TEXT, until=_TIME)
+_TARGET: Schema = {
+    "type": "string",
+    "pattern": "^(all|(schedule|task|cause):.+)$",
+    "maxLength": 500,
+}
+_MUTE = _object(("target", "until"), target=_TARGET, until=_TIME, reason=_TEXT)
+_UNMUTE = _object(("target",), target=_TARGET)
 _MOVE = _object(("planned_for", "to"), planned_for=_TIME, to=_TIME, reason=_TEXT)
 _ENQUEUE = _object(
     ("task",),
@@ -132,6 +140,20 @@ def resume_queue(request: Request, body: Body) -> dict[str, Any]:
     name = request.path_params["name"]
     operations.resume_queue(database_of(request), name, actor=actor_of(request))
     return {"done": "resumed"}
+
+
+def mute_alerts(request: Request, body: Body) -> dict[str, Any]:
+    """Tell nobody of something for a time."""
+    chosen = _read(body, _MUTE)
+    muting.mute(database_of(request), chosen.pop("target"), actor=actor_of(request), **chosen)
+    return {"done": "muted"}
+
+
+def unmute_alerts(request: Request, body: Body) -> dict[str, Any]:
+    """Tell of it again."""
+    target = _read(body, _UNMUTE)["target"]
+    muting.unmute(database_of(request), target, actor=actor_of(request))
+    return {"done": "told again"}
 
 
 def pause_schedule(request: Request, body: Body) -> dict[str, Any]:
@@ -277,6 +299,8 @@ OPERATIONS = [
     ),
     _act("/queues/{name:path}/pause", "pause_queue", "Pause a queue", pause_queue, _PAUSE),
     _act("/queues/{name:path}/resume", "resume_queue", "Resume a queue", resume_queue),
+    _act("/alerts/mute", "mute_alerts", "Tell nobody of it for a time", mute_alerts, _MUTE),
+    _act("/alerts/unmute", "unmute_alerts", "Tell of it again", unmute_alerts, _UNMUTE),
     _act("/schedules/{name}/pause", "pause_schedule", "Pause a schedule", pause_schedule, _PAUSE),
     _act(
         "/schedules/{name}/resume",

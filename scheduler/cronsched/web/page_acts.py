@@ -16,6 +16,7 @@ from cronqueue.columns import EARLIEST, LATEST
 from cronqueue.durations import parse_duration
 from cronqueue.errors import RunAtError
 from cronsched import overrides, pausing, schedule_queries
+from cronsched.alerts import muting
 from cronsched.timezones import first_shown
 from cronsched.web import bulk, schedule_bulk
 from cronsched.web.access import is_form_ours
@@ -100,6 +101,26 @@ def resume_queue(request: Request, form: FormData) -> str:
     name = request.path_params["name"]
     operations.resume_queue(database_of(request), name, actor=actor_of(request))
     return f"Queue {name} goes on."
+
+
+def mute_alerts(request: Request, form: FormData) -> str:
+    target, until = _text(form, "target") or "", _until(request, form)
+    if until is None:
+        raise Refused(422, "invalid", "for says how long: a mute ends by itself")
+    muting.mute(
+        database_of(request),
+        target,
+        until=until,
+        actor=actor_of(request),
+        reason=_text(form, "reason"),
+    )
+    return f"Nobody is told of {target} until {absolute(until)}."
+
+
+def unmute_alerts(request: Request, form: FormData) -> str:
+    target = _text(form, "target") or ""
+    muting.unmute(database_of(request), target, actor=actor_of(request))
+    return f"{target} is told again."
 
 
 def act_on_schedules(request: Request, form: FormData) -> str:
@@ -229,6 +250,8 @@ ACTS: dict[str, Act] = {
     "/jobs/{job_id:int}/edit": edit_job,
     "/queues/{name:path}/pause": pause_queue,
     "/queues/{name:path}/resume": resume_queue,
+    "/alerts/mute": mute_alerts,
+    "/alerts/unmute": unmute_alerts,
     "/acts/schedules": act_on_schedules,
     "/schedules/{name}/pause": pause_schedule,
     "/schedules/{name}/resume": resume_schedule,

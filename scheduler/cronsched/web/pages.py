@@ -12,6 +12,7 @@ from cronqueue import audit, failuregroups, overview, queries
 from cronqueue.overview import QueueStats, WorkerStatus
 from cronqueue.queries import Filter
 from cronsched import health, schedule_queries
+from cronsched.alerts.muting import list_mutes
 from cronsched.alerts.recent import recent_alerts, recent_messages
 from cronsched.alerts.rules import find_rules
 from cronsched.web import (
@@ -87,6 +88,7 @@ def list_alerts(request: Request) -> Response:
         alerts=[each for each in found if each.state != "over"],
         over=[each for each in found if each.state == "over"],
         messages=recent_messages(database, _MESSAGES),
+        mutes=list_mutes(database),
     )
 
 
