@@ -262,6 +262,24 @@ def test_queues_and_schedules_are_paused_and_resumed(
     assert newest["verdict"] == "skipped:override"
 
 
+def test_all_schedules_are_paused_and_resumed_after_their_number_was_asked_for(
+    client: TestClient, database: Database, schedule: str
+) -> None:
+    def ask(act: str, **body: Any) -> Any:
+        return client.post(f"{API}/{act}", json=body).json()["data"]
+
+    assert ask("pause", dry_run=True) == {"done": "nothing", "schedules": 1}
+    assert read(client, f"/schedules/{schedule}")["data"]["state"] == "active"
+    done = ask("pause", reason="repairs", until="2090-01-01T00:00:00Z")
+    assert (done["done"], done["schedules"]) == ("paused", 1)
+    assert done["held"] > 0
+    assert read(client, f"/schedules/{schedule}")["data"]["state"] == "paused"
+    assert ask("pause", dry_run=True)["schedules"] == 0
+    assert ask("resume", dry_run=True) == {"done": "nothing", "schedules": 1}
+    assert ask("resume")["schedules"] == 1
+    assert read(client, f"/schedules/{schedule}")["data"]["state"] == "active"
+
+
 def test_an_explanation_says_why_a_job_waits(client: TestClient, database: Database) -> None:
     operations.pause_queue(database, "default", actor="ann")
     codes = [each["code"] for each in read(client, f"/jobs/{add(database)}/explanation")["data"]]

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 
 from cronqueue import operations, wakeup
+from cronqueue.database import Database
 from cronqueue.registry import find_task
 from cronqueue.requests import enqueue_once, store_asked
 from cronsched import overrides, pausing, schedule_queries
@@ -41,6 +42,9 @@ def _object(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
 
 _REASON = _object(reason=_TEXT)
 _PAUSE = _object(reason=_TEXT, until=_TIME)
+_ONLY_COUNT: Schema = {"type": "boolean", "description": "only tell how many it would reach"}
+_PAUSE_ALL = _object(reason=_TEXT, until=_TIME, dry_run=_ONLY_COUNT)
+_RESUME_ALL = _object(catch_up={"type": "boolean"}, dry_run=_ONLY_COUNT)
 _TARGET: Schema = {
     "type": "string",
     "pattern": "^(all|(schedule|task|cause):.+)$",
@@ -172,6 +176,33 @@ def resume_schedule(request: Request, body: Body) -> dict[str, Any]:
     return {"done": "resumed", "queued": done.queued, "skipped": done.skipped}
 
 
+def pause_all(request: Request, body: Body) -> dict[str, Any]:
+    """Hold the jobs of every schedule that is not paused; or only tell how many there are."""
+    chosen = _read(body, _PAUSE_ALL)
+    database = database_of(request)
+    names = _names(database, "active")
+    if chosen.pop("dry_run", False):
+        return {"done": "nothing", "schedules": len(names)}
+    done = pausing.pause_all(database, names, actor=actor_of(request), **chosen)
+    return {"done": "paused", "schedules": done.schedules, "held": done.held}
+
+
+def resume_all(request: Request, body: Body) -> dict[str, Any]:
+    """Let every schedule that is paused go on; or only tell how many there are."""
+    chosen = _read(body, _RESUME_ALL)
+    database = database_of(request)
+    names = _names(database, "paused")
+    if chosen.pop("dry_run", False):
+        return {"done": "nothing", "schedules": len(names)}
+    done = pausing.resume_all(database, names, actor=actor_of(request), **chosen)
+    queued, skipped = sum(each.queued for each in done), sum(each.skipped for each in done)
+    return {"done": "resumed", "schedules": len(done), "queued": queued, "skipped": skipped}
+
+
+def _names(database: Database, state: str) -> list[str]:
+    return [each.name for each in schedule_queries.list_schedules(database) if each.state == state]
+
+
 def trigger_schedule(request: Request, body: Body) -> dict[str, Any]:
     """Run a schedule's task now."""
     _read(body, _object())
@@ -299,6 +330,8 @@ OPERATIONS = [
     ),
     _act("/queues/{name:path}/pause", "pause_queue", "Pause a queue", pause_queue, _PAUSE),
     _act("/queues/{name:path}/resume", "resume_queue", "Resume a queue", resume_queue),
+    _act("/pause", "pause_all", "Pause all schedules", pause_all, _PAUSE_ALL),
+    _act("/resume", "resume_all", "Resume all schedules", resume_all, _RESUME_ALL),
     _act("/alerts/mute", "mute_alerts", "Tell nobody of it for a time", mute_alerts, _MUTE),
     _act("/alerts/unmute", "unmute_alerts", "Tell of it again", unmute_alerts, _UNMUTE),
     _act("/schedules/{name}/pause", "pause_schedule", "Pause a schedule", pause_schedule, _PAUSE),
