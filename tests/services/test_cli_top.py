@@ -22,7 +22,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Terminal:
-    """A terminal with `sched top` in it."""
+    """A terminal with a command in it."""
 
     def __init__(self, process: subprocess.Popen[bytes], reader: int) -> None:
         self.process = process
@@ -40,10 +40,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(project: Project, *options: str) -> Iterator[Terminal]:
+def terminal(
+    project: Project, *options: str, command: tuple[str, ...] = ("top",)
+) -> Iterator[Terminal]:
     reader, end = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cronsched.cli", "top", *options],
+        [sys.executable, "-m", "cronsched.cli", *command, *options],
         env=os.environ | {"SCHED_DATABASE_URL": project.url, "COLUMNS": "60", "LINES": "12"},
         cwd=project.folder,
         stdin=end,
@@ -103,6 +105,19 @@ def test_on_a_terminal_it_goes_on_until_q(sqlite_project: Project) -> None:
         screen.type("q")
         assert screen.until("\x1b[?1049l").endswith("\x1b[?25h\x1b[?1049l")
         assert screen.process.wait(60) == 0
+
+
+def test_a_list_of_jobs_is_watched_on_a_terminal_and_printed_once_in_a_pipe(
+    sqlite_project: Project,
+) -> None:
+    with terminal(sqlite_project, command=("jobs", "list", "--watch")) as screen:
+        screen.until("no jobs")
+        add(Database(sqlite_project.url), task="letters")
+        screen.until("letters")
+        screen.type("q")
+        assert screen.process.wait(60) == 0
+    assert "letters" in sqlite_project.run("jobs", "list", "--watch").output
+    assert len(sqlite_project.data("jobs", "list", "--watch")) == 1
 
 
 def test_a_key_looks_at_once(sqlite_project: Project) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,17 +13,27 @@ from cronsched.cli import job_log
 from cronsched.cli.base import SchedGroup, State, pass_state
 from cronsched.cli.exits import NO_MATCH, Exit, clean
 from cronsched.cli.job_acts import ACTS
-from cronsched.cli.output import parse_time, print_fields, print_json, print_list
+from cronsched.cli.output import (
+    parse_time,
+    print_fields,
+    print_json,
+    print_list,
+    show_time,
+    table_lines,
+)
 from cronsched.cli.parameters import DURATION, JOB_ID, job_filters
+from cronsched.cli.screen import show_live
 from cronsched.cli.waiting import wait_for
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from cronqueue.queries import JobDetails
+    from cronqueue.queries import JobDetails, JobRow
 
 # Of a log, beside everything else about its job.
 _SHOWN_LINES = 10
+# Seconds between two looks of `list --watch`.
+_WATCHED_EVERY = 2.0
 
 
 @click.group(cls=SchedGroup)
@@ -39,8 +51,9 @@ command.add_command(job_log.command)
 @click.option("--due", is_flag=True, help="Queued ones whose time has come.")
 @click.option("--due-before", metavar="TIME", help="Waiting ones with a run_at before this.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, on a terminal.")
 @pass_state
-def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> None:
+def list_(state: State, due_before: str | None, limit: int, watch: bool, **chosen: Any) -> None:
     """Jobs: those that run, those that come next, those that ended last.
 
     With --state the newest come first; queued and due ones as they will run.
@@ -48,20 +61,35 @@ def list_(state: State, due_before: str | None, limit: int, **chosen: Any) -> No
     from cronqueue.queries import Filter, select_jobs
 
     before = None if due_before is None else parse_time(state, "--due-before", due_before)
-    print_list(
-        state,
-        select_jobs(state.open(), Filter(**chosen, due_before=before), limit=limit),
-        ("ID", "STATE", "TASK", "QUEUE", "PRIORITY", "RUN AT", "ATTEMPTS", "REASON"),
-        lambda job: (
-            job.id,
-            job.state,
-            job.task,
-            job.queue,
-            job.priority,
-            job.run_at,
-            f"{job.attempts}/{job.max_attempts}",
-            job.held_reason or job.reason,
-        ),
+    database, wanted = state.open(), Filter(**chosen, due_before=before)
+    if watch and sys.stdout.isatty() and not state.as_json:
+        show_live(lambda: _job_lines(state, select_jobs(database, wanted, limit)), _WATCHED_EVERY)
+    else:
+        print_list(state, select_jobs(database, wanted, limit), _HEADERS, _cells)
+
+
+def _job_lines(state: State, jobs: list[JobRow]) -> list[str]:
+    """The list as it is watched: its times are as short as they can be."""
+    rows = [
+        [show_time(state, each, brief=True) if isinstance(each, datetime) else each for each in row]
+        for row in map(_cells, jobs)
+    ]
+    return table_lines(state, _HEADERS, rows) if rows else ["no jobs"]
+
+
+_HEADERS = ("ID", "STATE", "TASK", "QUEUE", "PRIORITY", "RUN AT", "ATTEMPTS", "REASON")
+
+
+def _cells(job: JobRow) -> tuple[Any, ...]:
+    return (
+        job.id,
+        job.state,
+        job.task,
+        job.queue,
+        job.priority,
+        job.run_at,
+        f"{job.attempts}/{job.max_attempts}",
+        job.held_reason or job.reason,
     )
 
 

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import shutil
 import sys
-import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from cronsched.cli.base import SchedCommand, State, pass_state
-from cronsched.cli.exits import clean
 from cronsched.cli.output import counted, print_json, show_time, table_lines
 from cronsched.cli.parameters import DURATION
+from cronsched.cli.screen import show_live
 
 if TYPE_CHECKING:
-    from cronqueue.database import Database
     from cronqueue.queries import JobRow
     from cronsched.glance import Glance
 
-# However many look, they take the database one part in so many of its time.
-REST = 20
 # Sections show so many lines at most.
 ROWS = 10
 # A longer name would push the numbers out of the screen.
 LONGEST_NAME = 40
-_BEGIN, _END = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-_HOME, _TO_END_OF_LINE, _TO_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @click.command("top", cls=SchedCommand)
@@ -56,36 +45,7 @@ def command(state: State, every: timedelta, once: bool) -> None:
         for line in _lines(state, glance(database, ROWS)):
             click.echo(line)
     else:
-        with _screen(), _keys() as is_keyboard:
-            _go_on(state, database, max(every.total_seconds(), 0.1), is_keyboard)
-
-
-def _go_on(state: State, database: Database, every: float, is_keyboard: bool) -> None:
-    from cronsched.glance import glance
-
-    shown: list[str] = []
-    while True:
-        began = time.monotonic()
-        try:
-            shown = _lines(state, glance(database, ROWS))
-            foot = "q ends it"
-        except Exception as error:  # the database is away: what was seen last stays
-            foot = (
-                f"q ends it. This is old: {str(error).splitlines()[0] if str(error) else error!r}"
-            )
-        _draw(shown, clean(foot))
-        took = time.monotonic() - began
-        if is_keyboard:
-            ready, _, _ = select.select([sys.stdin], [], [], max(every, took * REST))
-            if ready and _is_end(os.read(sys.stdin.fileno(), 100)):
-                return
-        else:
-            time.sleep(max(every, took * REST))
-
-
-def _is_end(typed: bytes) -> bool:
-    """A q among the keys, or a terminal that is gone."""
-    return not typed or b"q" in typed.lower()
+        show_live(lambda: _lines(state, glance(database, ROWS)), every.total_seconds())
 
 
 def _lines(state: State, found: Glance) -> list[str]:
@@ -189,50 +149,3 @@ def _seconds(seconds: float | None) -> str | None:
     from cronqueue.durations import format_rough
 
     return None if seconds is None else format_rough(seconds)
-
-
-@contextlib.contextmanager
-def _screen() -> Iterator[None]:
-    """The terminal's other screen, so that the first is as it was afterwards."""
-    sys.stdout.write(_BEGIN)
-    try:
-        yield
-    finally:
-        sys.stdout.write(_END)
-        sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[bool]:
-    """Keys without Enter and without an echo; whether there are any."""
-    if not sys.stdin.isatty():
-        yield False
-        return
-    import termios
-    import tty
-
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
-    try:
-        yield True
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def _draw(lines: list[str], foot: str) -> None:
-    """What fits; the foot stands in the last line. Over what was there, so that nothing flickers."""
-    width, height = shutil.get_terminal_size()
-    hidden = len(lines) - (height - 1)
-    if hidden > 0:
-        foot = f"{foot}; {counted(hidden, 'more line')} for a higher terminal"
-    fitting = [_cut(line, width) for line in lines[: height - 1]]
-    fitting = [*fitting, *[""] * (height - 1 - len(fitting)), _cut(foot, width)]
-    sys.stdout.write(_HOME + f"{_TO_END_OF_LINE}\n".join(fitting) + _TO_END_OF_LINE + _TO_END)
-    sys.stdout.flush()
-
-
-def _cut(line: str, width: int) -> str:
-    """As much as fits, with a sign where there is more."""
-    from rich.cells import cell_len, set_cell_size
-
-    return line if cell_len(line) <= width else f"{set_cell_size(line, width - 1)}…"
