@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from command import Project
+from cronsched.cli.browser import open_when_there
 from cronsched.credentials import is_password, is_token
 
 
@@ -70,3 +72,16 @@ def test_a_name_or_password_that_cannot_be_is_refused(sqlite_project: Project) -
         assert "printable" in sqlite_project.refused(
             "config", "credential", name, "--role", "admin"
         )
+
+
+def test_the_page_is_shown_as_soon_as_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    with socket.socket() as page:
+        page.bind(("127.0.0.1", 0))
+        port = page.getsockname()[1]
+        waiting = open_when_there("0.0.0.0", port)
+        assert opened == []  # nobody listens yet
+        page.listen()
+        waiting.join(60)
+    assert opened == [f"http://127.0.0.1:{port}/"]

@@ -16,6 +16,7 @@ import click
 
 from cronqueue.errors import CronqueueError
 from cronsched.cli.base import SchedCommand, State, pass_state
+from cronsched.cli.browser import open_when_there
 from cronsched.cli.exits import FAILED, say
 from cronsched.cli.output import print_table
 from cronsched.cli.parameters import LOG_FORMAT
@@ -36,9 +37,12 @@ _PR_SET_PDEATHSIG = 1
 @click.command("up", cls=SchedCommand)
 @click.option("--port", type=click.IntRange(1, 65_535), help="Of the web page.  [SCHED_PORT]")
 @click.option("--no-web", is_flag=True, help="Without the web page.")
+@click.option("--open", "shows_page", is_flag=True, help="Show the web page in a browser.")
 @LOG_FORMAT
 @pass_state
-def command(state: State, port: int | None, no_web: bool, log_format: str | None) -> int:
+def command(
+    state: State, port: int | None, no_web: bool, shows_page: bool, log_format: str | None
+) -> int:
     """Bring up the schema, a daemon, a worker and the web page. Ctrl-C ends all; a second one at once."""
     from cronqueue import schema
     from cronqueue.database import shown
@@ -61,6 +65,8 @@ def command(state: State, port: int | None, no_web: bool, log_format: str | None
         _say(state, "no web page: pip install 'cronqueue[web]' brings it")
     elif not no_web:
         web = _start(state, "web", *(["--port", str(port)] if port else []))
+        if shows_page:
+            open_when_there(state.loaded.settings.host, port or state.loaded.settings.port)
     signals: list[int] = []
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), lambda number, frame: signals.append(number))
