@@ -57,8 +57,10 @@ def format_duration(duration: timedelta) -> str:
 
 def format_rough(seconds: float) -> str:
     """As one says it: milliseconds below a second, tenths below a minute, then the two largest units."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 60:
-        return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
     return format_duration(timedelta(seconds=round(seconds)))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cronqueue.durations import MAX_DURATION, format_duration, parse_duration
+from cronqueue.durations import MAX_DURATION, format_duration, format_rough, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,19 @@ def test_any_text_is_a_duration_in_range_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert timedelta(0) <= duration <= MAX_DURATION
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0ms"),
+        (0.6764, "676ms"),
+        (1.0, "1s"),
+        (15.83, "15.8s"),
+        (59.97, "60s"),
+        (60.4, "1m"),
+        (323.2, "5m 23s"),
+    ],
+)
+def test_a_duration_is_told_roughly(seconds: float, text: str) -> None:
+    assert format_rough(seconds) == text

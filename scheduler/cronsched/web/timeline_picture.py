@@ -19,10 +19,9 @@ BAND = 74
 # Bars nearer than this become one: nobody could tell them apart.
 _NEAR = 1.5
 _LEAST = 3.0
-# Several as one look like the first of these among them.
-_RANK = ("failed", "running", "succeeded", "skipped", "cancelled", "held", "beyond", "queued")
-# What is to come; each of these is told apart from the others.
-_TO_COME = ("held", "beyond", "queued")
+# What is drawn later lies upon what is drawn before: a failure is never covered.
+_ORDER = ("queued", "held", "beyond", "succeeded", "running", "skipped", "cancelled", "failed")
+_WORDS = {"queued": "to come", "beyond": "to come, not written yet"}
 # A label needs so much room on either side.
 _LABEL = 32.0
 _STEPS = tuple(
@@ -145,16 +144,17 @@ class _Axis:
 
 
 def _boxes(lane: Lane, timeline: Timeline, axis: _Axis) -> Iterator[Box]:
-    """The lane's bars. Only what stands alone is told about: of a day there may be thousands."""
+    """The lane's bars, kind by kind. What stands alone is told about: of a day there may be thousands."""
     sources: list[Run | Coming] = [*lane.runs, *lane.coming]
     places = [_place(each, lane, timeline, axis) for each in sources]
     order = sorted(range(len(sources)), key=lambda number: places[number].x)
-    for box, number in _merged((places[number], number) for number in order):
-        if box.count > 1:
-            told = "" if box.kind in _TO_COME else f", {box.kind} among them"
-            yield replace(box, title=f"{box.count} jobs{told}")
-        else:
-            yield replace(box, title=_told(sources[number], lane, timeline))
+    for kind in _ORDER:
+        alike = ((places[number], number) for number in order if places[number].kind == kind)
+        for box, number in _merged(alike):
+            if box.count > 1:
+                yield replace(box, title=f"{box.count} jobs {_WORDS.get(kind, kind)}")
+            else:
+                yield replace(box, title=_told(sources[number], lane, timeline))
 
 
 def _place(each: Run | Coming, lane: Lane, timeline: Timeline, axis: _Axis) -> Box:
@@ -204,27 +204,22 @@ def _told_run(run: Run, timeline: Timeline) -> str:
 
 
 def _merged(boxes: Iterator[tuple[Box, int]]) -> Iterator[tuple[Box, int]]:
-    """Neighbours that lie too near, as one that looks like the worst of them; with the first one's number."""
+    """Neighbours that lie too near as one, with the number of the first."""
     waiting: tuple[Box, int] | None = None
     for box, number in boxes:
         if waiting is None:
             waiting = box, number
             continue
         known = waiting[0]
-        if box.x - (known.x + known.width) < _NEAR and _are_alike(known, box):
-            end = max(known.x + known.width, box.x + box.width)
-            kind = min(known.kind, box.kind, key=_RANK.index)
-            width = round(end - known.x, 1)
-            waiting = Box(kind, known.x, width, "", None, known.count + box.count), waiting[1]
+        end = known.x + known.width
+        if box.x - end < _NEAR:
+            width = round(max(end, box.x + box.width) - known.x, 1)
+            waiting = Box(known.kind, known.x, width, "", None, known.count + 1), waiting[1]
         else:
             yield waiting
             waiting = box, number
     if waiting is not None:
         yield waiting
-
-
-def _are_alike(box: Box, other: Box) -> bool:
-    return box.kind == other.kind or not {box.kind, other.kind} & set(_TO_COME)
 
 
 def _covered(lane: Lane, axis: _Axis) -> float | None:
