@@ -55,6 +55,19 @@ TOOK = {
     "upkeep.look_around": (2, 3, 9),
 }
 _USUAL = (1, 5, 20)
+# What they say meanwhile: after so many seconds, at a level.
+_SAID = {
+    "catalogue.stock": (
+        (0.3, "info", "hallmark: 1,204 articles, 31 of them changed"),
+        (9.4, "info", "bergmann: 860 articles, none of them changed"),
+        (21.0, "info", "nordwind: 2,411 articles, 118 of them changed"),
+    ),
+    "reports.export": (
+        (0.2, "info", "2025: 48,120 orders"),
+        (94.0, "info", "January to May are written"),
+        (183.5, "warning", "order 77310 has no address: left out"),
+    ),
+}
 _PATHS = "/srv/shop/lib/python3.13/site-packages"
 _FAULTS = {
     "catalogue.stock": (
@@ -216,6 +229,25 @@ def _run(database: Database, now: datetime, random: Random) -> None:
             values |= {"state": "succeeded", "finished_at": begins + took}
             values["result_json"] = json.dumps({"rows": random.randrange(20, 9000)})
         _update(database, row.id, values)
+        _say(database, row.id, row.task, begins, values["state"])
+
+
+def _say(database: Database, job_id: int, task: str, begins: datetime, state: str) -> None:
+    """What the job has written into its log."""
+    said = list(_SAID.get(task, ()))
+    if state == "failed" and said:
+        said[-1] = (said[-1][0], "warning", "feeds.nordwind.example does not answer, once more")
+    for number, (seconds, level, message) in enumerate(said):
+        execute(
+            database,
+            "INSERT INTO sched_log_lines (job_id, claim, number, attempt, at, level, message)"
+            " VALUES (:job_id, 0, :number, 1, :at, :level, :message)",
+            job_id=job_id,
+            number=number,
+            at=database.moment(begins + timedelta(seconds=seconds)),
+            level=level,
+            message=message,
+        )
 
 
 def _running(task: str, begins: datetime, now: datetime, job_id: int) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def main() -> None:
             take("now", "/", 1200, 860)
             take("timeline", "/timeline?range=6h", 1280, 800, until=".timeline")
             take("schedules", "/schedules", 1280, 760)
-            take("job", f"/jobs/{failed[0].id}", 1200, 780)
+            take("job", f"/jobs/{failed[0].id}", 1200, 860)
             take("phone", "/", 390, 844)
         browser.close()
         database.dispose()
