@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from docs.pictures import rows
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from browser.hostile_rows import fill
@@ -50,6 +52,18 @@ def site(database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made = app(authenticate=anybody, settings=Settings(), database=database, schedules=folder)
     with served(made) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server whose schedules have a past and a future, some of it bad."""
+    made = Database(f"sqlite:///{tmp_path_factory.mktemp('web') / 'shop.db'}")
+    schema.upgrade(made)
+    rows.fill(made, datetime.now(UTC))
+    site = app(authenticate=anybody, settings=Settings(), database=made, schedules=rows.SHOP)
+    with served(site) as address:
+        yield address
+    made.dispose()
 
 
 @pytest.fixture

@@ -30,10 +30,29 @@ PAGES = (
     "/audit",
     "/help",
 )
+# What has a past and a future.
+LIVELY = (
+    "/",
+    "/timeline?range=6h",
+    "/schedules",
+    "/schedules/catalogue.stock",
+    "/schedules/catalogue.osaka",
+    "/jobs",
+    "/failures",
+    "/workers",
+    "/audit",
+)
 # Longer than a page waits for its next refresh, in milliseconds of its own clock.
 LONG = 30_000
 # Text that nobody can read for want of contrast (WCAG 2.2 AA), with its ratio.
 _FAINT = Path(__file__).with_name("contrast.js").read_text(encoding="utf-8")
+
+# What reaches out of its box to the right, where that does not scroll.
+_CUT_OFF = """() => [...document.querySelectorAll("main *")].filter(each => {
+  const style = getComputedStyle(each);
+  return style.overflowX === "visible" && style.display !== "inline" && each.clientWidth > 0
+    && !each.closest("svg, .scroll") && each.scrollWidth > each.clientWidth + 1;
+}).map(each => `${each.tagName}.${each.className}: ${each.textContent.trim().slice(0, 40)}`)"""
 
 
 @pytest.fixture
@@ -159,6 +178,30 @@ def test_a_page_fits_on_a_phone(site: str, chromium: Browser, path: str) -> None
         context.close()
 
 
+@pytest.mark.parametrize("path", LIVELY)
+def test_nothing_is_cut_off_on_a_phone(shop: str, chromium: Browser, path: str) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    try:
+        page = context.new_page()
+        page.goto(shop + path)
+        assert page.evaluate(_CUT_OFF) == []
+    finally:
+        context.close()
+
+
+def test_the_timeline_begins_at_the_present_on_a_phone_and_keeps_its_names(
+    shop: str, chromium: Browser
+) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844})
+    try:
+        page = context.new_page()
+        page.goto(f"{shop}/timeline?range=6h")
+        expect(page.locator("svg.runs line.now")).to_be_in_viewport()
+        expect(page.locator("svg.names text.name").first).to_be_in_viewport(ratio=1)
+    finally:
+        context.close()
+
+
 def test_without_javascript_everything_is_read_and_done(
     site: str, chromium: Browser, database: Database, waiting: int
 ) -> None:
@@ -179,14 +222,14 @@ def test_without_javascript_everything_is_read_and_done(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_can_be_read_in_light_and_in_dark(
-    site: str, chromium: Browser, scheme: Any
+    site: str, shop: str, chromium: Browser, scheme: Any
 ) -> None:
     context = chromium.new_context(color_scheme=scheme)
     try:
         page = context.new_page()
-        for path in PAGES:
-            page.goto(site + path)
-            assert page.evaluate(_FAINT) == [], path
+        for address in [*(site + path for path in PAGES), *(shop + path for path in LIVELY)]:
+            page.goto(address)
+            assert page.evaluate(_FAINT) == [], address
     finally:
         context.close()
 
