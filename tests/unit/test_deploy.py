@@ -30,7 +30,7 @@ POOLS = sorted((FOLDER / "systemd/default").glob("sched-worker-*"))
 WITHOUT_COMMANDS = {
     *("sched.target", "sched-check.timer", "sched", *(pool.name for pool in POOLS)),
     *("kustomization.yaml", "keda-scaledobject.yaml", "pgbouncer.ini", "accounts.sql"),
-    *("hot-table.sql", "Caddyfile"),
+    *("hot-table.sql", "Caddyfile", "db1.yml", "haproxy.cfg"),
 }
 
 
