@@ -31,6 +31,11 @@ def test_a_file_is_written_that_the_daemon_loads(project: Project) -> None:
     assert times["next"] == ["2026-07-01T01:30:00.000000Z"]
 
 
+def test_the_folder_of_the_file_is_made_with_it(project: Project) -> None:
+    project.run("import", "crontab", "crontab", "--out", "new/schedules/old.py")
+    assert Path("new/schedules/old.py").exists()
+
+
 def test_a_file_that_is_there_stays(project: Project) -> None:
     Path("old.py").write_text("mine")
     assert "is there already" in project.refused("import", "crontab", "crontab", "--out", "old.py")

@@ -63,6 +63,7 @@ def crontab(
     code = code_of(found, origin=origin, tz=zone)
     count = counted(len(found.entries), "schedule")
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(code, encoding="utf-8")
     if state.as_json:
         print_json({"schedules": len(found.entries), "remarks": found.remarks, "code": code})
