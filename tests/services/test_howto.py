@@ -107,6 +107,24 @@ def write_files(page: str, folder: Path, url: str = SHOP) -> list[str]:
     return [name for name, _ in found]
 
 
+def test_the_first_page_works_as_it_is_pasted(run: Run, tmp_path: Path) -> None:
+    page = (FOLDER.parents[1] / "README.md").read_text(encoding="utf-8")
+    declared, enqueued = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "schedules").mkdir(mode=0o755)
+    (tmp_path / "schedules/reports.py").write_text(declared)
+    (tmp_path / "schedules/reports.py").chmod(0o644)
+    run("-c", enqueued)
+    run("-m", "cronsched.cli", "daemon", "--once")
+    listed = run("-m", "cronsched.cli", "schedules", "list")
+    assert set(re.findall(r"\breports\.\w+", listed)) == {
+        "reports.refresh",
+        "reports.morning_report",
+    }
+    run("-m", "cronsched.cli", "worker", "--burst")
+    waiting = run("-m", "cronsched.cli", "jobs", "list", "--task", "reports.welcome")
+    assert {"queued", "succeeded"} <= set(waiting.split())
+
+
 def test_a_job_and_its_data_are_stored_together_or_not_at_all(
     run: Run, sqlite_url: str, tmp_path: Path
 ) -> None:
