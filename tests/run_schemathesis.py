@@ -40,6 +40,8 @@ WITH_TIMES = (
     "enqueue_job",
     "pause_queue",
     "pause_schedule",
+    "pause_all",
+    "mute_alerts",
     "skip_occurrence",
     "move_occurrence",
     "restore_occurrence",
