@@ -59,8 +59,8 @@ class InProcess(Executor):
     def rest(self) -> None:
         """Turn as long as there is something to do at once; it must come to an end."""
         for _ in range(100):
-            is_waiting = self._courier.is_away or self._second_courier.is_away
-            if self._longest_wait() > 0 and self._inbox.empty() and not is_waiting:
+            is_idle = self._longest_wait() > 0 and self._inbox.empty()
+            if is_idle and not self._correspondence.awaits_answer:
                 return
             self.turn()
         raise AssertionError("the executor never rests")

@@ -45,6 +45,8 @@ class Holdings:
         self._waiting_of: Counter[str] = Counter()
         self._adapted_at = float("-inf")
         self._ended_since = 0
+        #: How many bodies have ended, in all.
+        self.ended = 0
         self._suspects: set[Hold] = set()
         #: What must run with nothing beside it.
         self._alone: set[Hold] = set()
@@ -168,6 +170,7 @@ class Holdings:
     def end(self, execution: Execution, finished: Finished) -> bool:
         """A body has ended, and its verdict is to be handed in; False if we gave it up before."""
         self._ended_since += 1
+        self.ended += 1
         if execution not in self.running:
             return False
         self.running.remove(execution)

@@ -29,7 +29,7 @@ def run_all(executor: InProcess) -> None:
     """Until nothing is due and nothing runs."""
     executor.rest()
     executor.turn_until(
-        lambda: executor._holdings.is_empty() and executor._search.claim_at == NEVER
+        lambda: executor._holdings.is_empty() and executor._correspondence.claims_at == NEVER
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cronqueue import job, schema
+from cronqueue.correspondence import LONGEST_UNSTARTED
 from cronqueue.database import Database
 from cronqueue.exchange import exchange
-from cronqueue.executor import LONGEST_UNSTARTED, STALE_PAUSE
+from cronqueue.executor import STALE_PAUSE
 from in_process import PATIENCE, InProcess, blocked
 from job_rows import add, configured, execute, get, states
 
@@ -91,7 +92,7 @@ def test_who_waits_for_a_renewal_looks_for_it_all_the_time(database: Database) -
     executor = InProcess(database)
     executor.board.renewed_at = 0.0
     add(database)
-    executor._search = executor._search.woken()
+    executor._correspondence.hear_hint()
 
     executor.turn()
 
@@ -213,9 +214,9 @@ def test_jobs_begin_and_end_while_the_database_is_kept_waiting(
                 go_on.wait(PATIENCE)
             return exchange(*args)
 
-        monkeypatch.setattr("cronqueue.executor.exchange", exchange_late)
+        monkeypatch.setattr("cronqueue.correspondence.exchange", exchange_late)
         executor.turn_until(lambda: asked.is_set() and len(ran) == 4)
-        assert executor._courier.is_away
+        assert executor._correspondence.awaits_answer
     executor.turn_until(lambda: states(database) == ["succeeded"] * 8)
     executor.rest()
     assert executor._holdings.is_empty()
@@ -226,13 +227,13 @@ def test_beside_a_claim_that_takes_long_a_server_is_told_what_has_ended(
 ) -> None:
     database = Database(postgres_url)
     schema.upgrade(database)
-    monkeypatch.setattr("cronqueue.executor.MANY_ENDED", 2)
 
     @job(name="t")
     def nothing() -> None: ...
 
     with configured(database), blocked() as (asked, go_on):
         executor = InProcess(database, concurrency=1)
+        executor._correspondence.many_ended = 2
         for _ in range(8):
             add(database)
         read_ahead(executor, 8)
@@ -243,9 +244,9 @@ def test_beside_a_claim_that_takes_long_a_server_is_told_what_has_ended(
                 go_on.wait(PATIENCE)
             return exchange(*args)
 
-        monkeypatch.setattr("cronqueue.executor.exchange", claim_late)
+        monkeypatch.setattr("cronqueue.correspondence.exchange", claim_late)
         executor.turn_until(lambda: asked.is_set() and "succeeded" in states(database))
-        assert executor._courier.is_away
+        assert executor._correspondence.awaits_answer
         go_on.set()
         executor.turn_until(lambda: states(database) == ["succeeded"] * 8)
         executor.rest()
@@ -268,7 +269,7 @@ def test_a_hint_that_comes_while_a_claim_looks_makes_it_look_again(
             go_on.wait(PATIENCE)
             return reply
 
-        monkeypatch.setattr("cronqueue.executor.exchange", answer_late)
+        monkeypatch.setattr("cronqueue.correspondence.exchange", answer_late)
         executor.turn_until(looked.is_set)
         add(database)  # too late for the claim that is under way
         executor.hear("wake")

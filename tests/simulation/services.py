@@ -89,13 +89,12 @@ class SimulatedExecutor(Executor):
 
     def _load(self) -> None:
         unknown = me().process.unknown_tasks
-        self._tasks = tuple(each for each in sorted(all_tasks()) if each not in unknown)
-        self._send("ready", self._tasks, ())
-
-    def _is_worth_a_second(self, now: float) -> bool:
-        """As beside a server, and for as few jobs as there are here."""
-        is_free = self._courier.is_away and not self._second_courier.is_away
-        return is_free and len(self._holdings.finished) >= 2
+        tasks = tuple(each for each in sorted(all_tasks()) if each not in unknown)
+        self._correspondence.tasks = tasks
+        self._correspondence.many_ended = (
+            2  # as beside a server, and for as few jobs as there are here
+        )
+        self._send("ready", tasks, ())
 
 
 class SimulatedSupervisor(Supervisor):

@@ -257,6 +257,7 @@ def substitutes(world: World) -> Iterator[None]:
         "cronqueue.rescue": {"random": seeded},
         "cronqueue.execution": {"time": time, "random": seeded, "os": VirtualOs()},
         "cronqueue.interrupts": {"threading": threads, "_raise_in_thread": raise_in_actor},
+        "cronqueue.correspondence": {"time": time, "find_task": find_task_here},
         "cronqueue.courier": {"threading": threads, "queue": queues},
         "cronqueue.pool": {"time": time, "threading": threads, "queue": queues},
         "cronqueue.executor": {
@@ -264,7 +265,6 @@ def substitutes(world: World) -> Iterator[None]:
             "threading": threads,
             "queue": queues,
             "os": VirtualOs(),
-            "find_task": find_task_here,
         },
         "cronqueue.children": {"_has_room": lambda pipe: True},
         "cronqueue.supervisor": {"time": time},
