@@ -134,6 +134,20 @@ def test_deploys_in_any_order_lose_and_double_nothing(
     assert query(database, doubled) == []
 
 
+def test_in_an_hour_of_two_daemons_with_different_files_no_occurrence_is_lost(
+    database: Database, daemons: Daemons
+) -> None:
+    daemons.start("old", "v3")
+    daemons.start("new", "v4")
+    daemons.wait(timedelta(hours=1))
+    assert daemons.versions == ["v3", "v4"]
+    now = database.clock.now()
+    ledger = "SELECT planned_for, verdict FROM sched_ledger WHERE schedule = 'tick' AND planned_for <= :now"
+    verdicts = [verdict for _, verdict in query(database, ledger, now=database.moment(now))]
+    expected = TICK.occurrences(NOW + timedelta(seconds=1), now + timedelta(seconds=1))
+    assert verdicts == ["queued"] * len(list(expected))
+
+
 def test_a_follower_takes_over_by_itself_when_the_others_stay_silent(
     daemons: Daemons, caplog: pytest.LogCaptureFixture
 ) -> None:

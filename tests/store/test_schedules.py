@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cronqueue.clock import ManualClock
 from cronqueue.database import Database
 from cronqueue.settings import Settings
 from cronsched.daemon import Daemon, DaemonOptions
@@ -31,6 +33,15 @@ from cronqueue import job
 def work(): ...
 for number in range({count}):
     schedule(work, daily(at="03:30"), name=f"many.{{number:02}}")
+"""
+
+EACH_MINUTE = """
+from cronsched import cron, schedule
+from cronqueue import job
+@job
+def work(): ...
+for number in range({count}):
+    schedule(work, cron("* * * * *"), name=f"busy.{{number:02}}")
 """
 
 Files = Callable[..., Path]
@@ -126,6 +137,31 @@ def test_a_pass_tops_up_from_the_cursor_without_a_hole_or_a_double(
     top_up(database, SETTINGS)
     assert states(database) == {("queued", None): 24}
     assert top_up(database, SETTINGS).schedules == 0
+
+
+def test_passes_that_come_too_late_again_and_again_miss_no_minute_of_many_schedules(
+    database: Database, files: Files
+) -> None:
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    clock = ManualClock(start)
+    late = Database(database.url, clock=clock)
+    settings = replace(SETTINGS, horizon=timedelta(minutes=2))
+    apply(late, load(files(a=EACH_MINUTE.format(count=40))), settings)
+    for seconds in (5, 55, 61, 119, 121, 600, 1, 240, 59, 90):
+        clock.time += timedelta(seconds=seconds)
+        top_up(late, settings)
+    late.dispose()
+    passed = (clock.time - start) // timedelta(minutes=1)
+    due = {"now": database.moment(clock.time)}
+    for table in ("sched_occurrences", "sched_jobs"):
+        counted = query(
+            database,
+            f"SELECT schedule, COUNT(*), COUNT(DISTINCT planned_for) FROM {table}"
+            " WHERE planned_for <= :now GROUP BY schedule",
+            **due,
+        )
+        assert len(counted) == 40
+        assert {row[1:] for row in counted} == {(passed, passed)}
 
 
 def test_what_an_outage_left_out_is_written_late(database: Database, files: Files) -> None:
