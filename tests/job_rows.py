@@ -24,6 +24,10 @@ LEASE = timedelta(seconds=30)
 WORKER = Claimant("worker-id", "worker", LEASE)
 SUCCEEDED = Verdict("succeeded")
 
+# Who waits for a lock on PostgreSQL; other tests use the same server.
+WAITS_HERE = """FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE datname = current_database() AND NOT granted"""
+
 
 def at(seconds: float) -> datetime:
     """A moment relative to NOW."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cronqueue.database import Database
-from job_rows import query
+from job_rows import WAITS_HERE, query
 
 # Everything waited for comes within seconds; a machine under load may need many.
 PATIENCE = 60.0
@@ -134,7 +134,7 @@ def test_a_second_signal_ends_a_daemon_that_waits_for_the_database(
     with database.begin() as holder:
         holder.exec_driver_sql("LOCK TABLE sched_workers IN ACCESS EXCLUSIVE MODE")
         daemon = start("daemon", postgres_url)
-        wait_for(database, "SELECT COUNT(*) FROM pg_locks WHERE NOT granted", [(1,)])
+        wait_for(database, f"SELECT COUNT(*) {WAITS_HERE}", [(1,)])
         deadline = time.monotonic() + PATIENCE
         while daemon.poll() is None and time.monotonic() < deadline:
             daemon.send_signal(signal.SIGTERM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from job_rows import add_occurrence, at
+from job_rows import WAITS_HERE, add_occurrence, at
 from services import Stage, eventually
 
 
@@ -18,7 +18,7 @@ def test_leases_are_renewed_while_housekeeping_waits_for_a_lock(postgres_stage: 
         stage.worker("--lease", "2s")
         running = stage.enqueue("hold", "cue")
         stage.wait_for_notes("began")
-        waits = text("SELECT 1 FROM pg_locks WHERE NOT granted")
+        waits = text(f"SELECT 1 {WAITS_HERE}")
         eventually(lambda: operator.execute(waits).first(), "the sweep waits")
         seen = set()
 

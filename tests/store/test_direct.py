@@ -13,7 +13,7 @@ from sqlalchemy import text
 from cronqueue import configuration, enqueue_many, job, schema, wakeup
 from cronqueue.database import Database
 from cronqueue.errors import OutcomeUnknown
-from job_rows import all_jobs, execute
+from job_rows import WAITS_HERE, all_jobs, execute
 from postgres_server import PostgresServer
 from services import eventually
 
@@ -67,7 +67,7 @@ def test_a_connection_that_breaks_while_a_job_is_stored_leaves_the_outcome_unkno
         operator.execute(text("LOCK TABLE sched_jobs"))
         thread = threading.Thread(target=attempt)
         thread.start()
-        waiting = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        waiting = text(f"SELECT pg_terminate_backend(pid) {WAITS_HERE}")
         eventually(lambda: operator.execute(waiting).scalar(), "the enqueue waits, and is ended")
         thread.join()
     assert [type(error) for error in raised] == [OutcomeUnknown]
