@@ -39,8 +39,9 @@ log = logging.getLogger("cronqueue.worker")
 LONGEST_UNSTARTED = 0.5
 # Nor does the next one that must run alone come for so long: the free places would wait with it.
 ALONE_PAUSE = 10.0
-# So many jobs that ended while a claim is under way are handed in beside it.
-MANY_ENDED = 100
+# So many jobs that ended while a claim is under way are handed in beside it. With fewer, executors that
+# share the CPUs get in each other's way; with none the quickest jobs take an eighth longer.
+MANY_ENDED = 200
 # Between tries while the database is away. Work goes on this much later than it could, at worst.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 

@@ -136,7 +136,9 @@ class Settings:
     sleep_delay: timedelta = _setting(
         timedelta(seconds=1), read_positive_duration, "an idle worker looks at least this often"
     )
-    read_ahead: int = _setting(500, read_whole(1), "jobs that an executor claims at most at a time")
+    read_ahead: int = _setting(
+        1000, read_whole(1), "jobs that an executor claims at most at a time"
+    )
     quiet: bool = _setting(False, read_flag, "print errors only")
     log_format: str = _setting(
         "text", read_one_of("text", "json"), "text, or json: one object a line"
