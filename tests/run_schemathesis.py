@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cronqueue import job, operations, schema
 from cronqueue.database import Database
+from cronqueue.registration import Presence, heartbeat
 from cronqueue.retry import Verdict
 from cronqueue.settings import Settings
 from cronsched.definition import Definition
@@ -96,6 +97,7 @@ def _fill(database: Database) -> None:
     claim_one(database, created_at=now(), run_at=now())
     add(database, created_at=now(), run_at=now(), queue="q", key="k")
     operations.pause_queue(database, "q", actor="ann")
+    heartbeat(database, [Presence("w", "worker", "w", 1, "running", Settings())])
 
 
 if __name__ == "__main__":

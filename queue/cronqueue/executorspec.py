@@ -60,3 +60,25 @@ def specs_of(template: ExecutorSpec) -> list[ExecutorSpec]:
 def board_entries_of(settings: Settings) -> int:
     """Room for what runs, the buffer behind it, and what ended while both were claimed."""
     return settings.concurrency + 3 * settings.read_ahead
+
+
+def in_words(settings: Settings) -> str:
+    """How many places, and for which jobs."""
+    parts = [f"pool {queue} with {_places(places)}" for queue, places in settings.pools]
+    if settings.has_general_executors and settings.processes > 1:
+        parts.append(f"{settings.processes} executors with {_places(settings.concurrency)} each")
+    elif settings.has_general_executors:
+        parts.append(f"1 executor with {_places(settings.concurrency)}")
+    if settings.queues:
+        parts.append(f"queues {', '.join(settings.queues)}")
+    if settings.exclude_queues:
+        parts.append(f"all queues but {', '.join(settings.exclude_queues)}")
+    if settings.min_priority is not None:
+        parts.append(f"priority {settings.min_priority} and higher")
+    if settings.max_priority is not None:
+        parts.append(f"priority {settings.max_priority} and lower")
+    return "; ".join(parts)
+
+
+def _places(count: int) -> str:
+    return f"{count} place{'s' if count > 1 else ''}"

@@ -585,6 +585,7 @@ class WorkerRow(Base):
     tags_json: Mapped[str | None] = mapped_column("tags", RawJson)
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
+    drain_requested_at: Mapped[datetime | None]
 
 
 class QueueRow(Base):

@@ -73,6 +73,7 @@ class WorkerStatus:
     tags_json: str | None
     started_at: datetime
     heartbeat_at: datetime
+    drain_requested_at: datetime | None
     heartbeat_age: timedelta
 
 
@@ -209,9 +210,10 @@ WHERE paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > :now)
 """).columns(paused_at=Instant(), paused_until=Instant())
 _WORKERS = text("""
 SELECT id, kind, name, host, pid, version, state, queues, exclude_queues, min_priority, max_priority,
-    concurrency, running, clock_skew, CAST(tags AS text) AS tags_json, started_at, heartbeat_at
+    concurrency, running, clock_skew, CAST(tags AS text) AS tags_json, started_at, heartbeat_at,
+    drain_requested_at
 FROM sched_workers ORDER BY kind DESC, name, id
-""").columns(started_at=Instant(), heartbeat_at=Instant())
+""").columns(started_at=Instant(), heartbeat_at=Instant(), drain_requested_at=Instant())
 # The condition on the states is that of the index: ended jobs by their end.
 _ENDED_SINCE = text(
     f"SELECT state, COUNT(*) AS jobs FROM sched_jobs WHERE {_ENDED} AND finished_at > :since"

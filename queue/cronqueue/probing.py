@@ -20,11 +20,13 @@ class Sight(NamedTuple):
 
     `due_in`: seconds until a job can be claimed or comes to the gate, 0 when one is there; None when none
     waits. `lease_ends_in`: the same for the first lease of anybody's to run out, where that was asked for.
+    `drain_asked`: whether one of those whose heartbeat went with it is asked to drain.
     """
 
     now: datetime
     due_in: float | None
     lease_ends_in: float | None
+    drain_asked: bool = False
 
 
 def look_around(
@@ -42,7 +44,7 @@ def look_around(
     with database.begin() if present else database.autocommit() as connection:
         waiting, sight = look_ahead(database, connection, at_leases=at_leases)
         if present:
-            beat(database, connection, present, sight.now)
+            sight = sight._replace(drain_asked=beat(database, connection, present, sight.now))
     if _tells_all(waiting, band):
         return sight
     return sight._replace(due_in=_ask_further(database, band, tasks, waiting))

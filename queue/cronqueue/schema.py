@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 # The schema that this release reads and writes; also the name of the newest migration.
-HEAD = "0008"
+HEAD = "0009"
 VERSION_TABLE = "sched_schema_version"
 # The key of the advisory lock that serialises upgrades: the bytes of "schd".
 _UPGRADE_LOCK = 0x73636864

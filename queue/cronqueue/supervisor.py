@@ -2,7 +2,7 @@
 
     1. check the schema, start the executors
     2. loop: wait for anything · hear the executors · bury the dead · end what is overdue · do the upkeep
-    3. TERM or INT: drain; when the time is up, or at a second signal, abort
+    3. TERM or INT, or an operator asks for it: drain; when the time is up, or at a second signal, abort
     4. sign off
 
 It runs no code of the user's, so that nothing a job does can keep it from its duties.
@@ -25,7 +25,7 @@ from cronqueue.claim import Band
 from cronqueue.clock import boottime
 from cronqueue.database import Database
 from cronqueue.durations import format_duration
-from cronqueue.executorspec import ExecutorSpec, specs_of
+from cronqueue.executorspec import ExecutorSpec, in_words, specs_of
 from cronqueue.housekeeping import Housekeeper, Housekeeping
 from cronqueue.imports import fingerprint
 from cronqueue.lease import renewal_period
@@ -109,7 +109,7 @@ class Supervisor:
         self._missing = specs_of(self._template)
         try:
             self._start_missing(boottime())
-            log.info("worker %s: %s", self._template.name, _in_words(self._settings))
+            log.info("worker %s: %s", self._template.name, in_words(self._settings))
             while not self._is_finished():
                 self._turn()
         except BaseException:
@@ -141,6 +141,7 @@ class Supervisor:
     def _turn(self) -> None:
         self._wait()
         self._heed_signals()
+        self._heed_operators()
         for child in self._children:
             child.receive()
         self._bury_dead()
@@ -202,7 +203,7 @@ class Supervisor:
         is_ready = any(child.is_ready for child in self._children)
         self._signs.alive(now, at_work=is_ready and not (self._outage.pause or self._is_stopping()))
         if is_ready:
-            self._signs.ready(_in_words(self._settings))
+            self._signs.ready(in_words(self._settings))
 
     def _bury_dead(self) -> None:
         for child in [child for child in self._children if not child.process.is_alive()]:
@@ -392,18 +393,11 @@ class Supervisor:
             if number == signal.SIGHUP:
                 log.info("HUP: executors start anew")
                 self._retire_all()
-            elif not self._is_stopping():
+            elif not (self._stopped_by or self._abort_at):
                 time.sleep(_SAME_SIGNAL)
                 self._signals.clear()
                 self._stopped_by = number
-                self._signs.stopping()
-                self._drain_until = now + self._settings.shutdown_timeout.total_seconds()
-                log.info(
-                    "stopping: unstarted jobs go back, running ones have %s",
-                    format_duration(self._settings.shutdown_timeout),
-                )
-                for child in self._children:
-                    child.send("drain")
+                self._drain(now, "stopping")
             elif self._abort_at is None:
                 log.warning("stopping at once: running jobs are interrupted and go back")
                 self._stopped_by = number
@@ -411,6 +405,22 @@ class Supervisor:
         if self._drain_until is not None and now >= self._drain_until and self._abort_at is None:
             log.warning("the time to stop is up: running jobs are interrupted and go back")
             self._abort(now)
+
+    def _heed_operators(self) -> None:
+        if self._upkeep.drain_asked and not self._is_stopping():
+            self._drain(boottime(), "an operator has asked this worker to drain")
+
+    def _drain(self, now: float, why: str) -> None:
+        """A first signal after an operator's word counts anew: whoever sends it does not know of that."""
+        self._signs.stopping()
+        self._drain_until = now + self._settings.shutdown_timeout.total_seconds()
+        log.info(
+            "%s: unstarted jobs go back, running ones have %s",
+            why,
+            format_duration(self._settings.shutdown_timeout),
+        )
+        for child in self._children:
+            child.send("drain")
 
     def _abort(self, now: float) -> None:
         self._abort_at = now
@@ -431,26 +441,4 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         self.close()
         self._database.dispose()
-        return 0 if self._abort_at is None else 128 + self._stopped_by
-
-
-def _in_words(settings: Settings) -> str:
-    """How many places, and for which jobs."""
-    parts = [f"pool {queue} with {_places(places)}" for queue, places in settings.pools]
-    if settings.has_general_executors and settings.processes > 1:
-        parts.append(f"{settings.processes} executors with {_places(settings.concurrency)} each")
-    elif settings.has_general_executors:
-        parts.append(f"1 executor with {_places(settings.concurrency)}")
-    if settings.queues:
-        parts.append(f"queues {', '.join(settings.queues)}")
-    if settings.exclude_queues:
-        parts.append(f"all queues but {', '.join(settings.exclude_queues)}")
-    if settings.min_priority is not None:
-        parts.append(f"priority {settings.min_priority} and higher")
-    if settings.max_priority is not None:
-        parts.append(f"priority {settings.max_priority} and lower")
-    return "; ".join(parts)
-
-
-def _places(count: int) -> str:
-    return f"{count} place{'s' if count > 1 else ''}"
+        return 0 if self._abort_at is None else 128 + (self._stopped_by or signal.SIGTERM)

@@ -69,6 +69,8 @@ class Upkeep:
         self._left: list[str] = []
         self._shown: dict[str, str] = {}
         self._draining = False
+        #: An operator has asked for it.
+        self.drain_asked = False
 
     def died(self, worker_id: str, death: Death) -> None:
         """An executor has ended out of order; its jobs go back as soon as the database is there."""
@@ -108,6 +110,7 @@ class Upkeep:
             present=_all_present(children, self._draining) if beats else (),
         )
         self._contact.touched(boottime())
+        self.drain_asked |= sight.drain_asked
         if beats:
             self._heartbeat_at = asked + HEARTBEAT_PERIOD
         if at_leases:
@@ -201,9 +204,9 @@ class Upkeep:
         shown = {each.id: each.state for each in present}
         if now < self._heartbeat_at and shown == self._shown and not self._left:
             return
-        sign_off(self._database, self._left)
+        self.drain_asked |= sign_off(self._database, self._left)
         self._left.clear()
-        heartbeat(self._database, present)
+        self.drain_asked |= heartbeat(self._database, present)
         self._shown = shown
         self._heartbeat_at = now + HEARTBEAT_PERIOD
 

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import make_url
 
 from cronqueue.queries import attempts_of
+from job_rows import query
 from postgres_server import PostgresServer
 from services import Service, Stage, eventually, is_alive
 
@@ -45,6 +46,37 @@ def test_a_worker_told_to_stop_ends_what_runs_and_gives_back_what_waits(
     assert [(stage.job(each).state, stage.job(each).attempts) for each in waiting] == [
         ("queued", 0)
     ] * 5
+
+
+def test_a_worker_that_an_operator_drains_ends_what_runs_and_leaves(stage: Stage) -> None:
+    worker = stage.worker("--name", "mine", "--concurrency", "1", "--processes", "2")
+    running = [stage.enqueue("hold", "end") for _ in range(2)]
+    stage.wait_for_notes("began", 2)
+
+    assert stage.run("workers", "drain", "mine").returncode == 0
+    worker.wait_for_line("an operator has asked this worker to drain")
+    waiting = stage.enqueue("quick")
+    # It was on its way already: to whoever sends it now, this is the first word.
+    worker.send(signal.SIGTERM)
+    worker.wait_for_line("stopping: unstarted jobs go back")
+    stage.cue("end")
+
+    assert worker.wait() == 0
+    assert [stage.job(each).state for each in running] == ["succeeded"] * 2
+    assert (stage.job(waiting).state, stage.job(waiting).attempts) == ("queued", 0)
+    assert query(stage.database, "SELECT id FROM sched_workers") == []
+
+
+def test_an_idle_worker_that_is_drained_leaves_and_a_new_one_of_its_name_stays(
+    sqlite_stage: Stage,
+) -> None:
+    worker = sqlite_stage.worker("--name", "mine")
+    sqlite_stage.wait_for(sqlite_stage.enqueue("quick"))
+    assert sqlite_stage.run("workers", "drain", "mine").returncode == 0
+    assert worker.wait() == 0
+
+    sqlite_stage.worker("--name", "mine")
+    sqlite_stage.wait_for(sqlite_stage.enqueue("quick"))
 
 
 def test_a_signal_to_all_of_its_processes_stops_a_worker_in_order(sqlite_stage: Stage) -> None:

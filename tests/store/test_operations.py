@@ -17,7 +17,10 @@ from cronqueue.database import Database
 from cronqueue.errors import DefinitionError, KeyTaken, RunAtError, StateError
 from cronqueue.finish import Finished, finish
 from cronqueue.models import Job, Occurrence
+from cronqueue.registration import Presence, ask_to_drain, heartbeat
 from cronqueue.retry import Verdict
+from cronqueue.settings import Settings
+from job_rows import query
 
 ACTOR = "ann@host"
 LATER = datetime.now(UTC) + timedelta(hours=1)
@@ -406,6 +409,36 @@ def verdict(database: Database) -> str | None:
             text("SELECT verdict FROM sched_occurrences")
         ).scalar_one()
     return found
+
+
+def test_a_name_stands_for_all_workers_that_bear_it_and_an_id_for_one_executor(
+    database: Database,
+) -> None:
+    present = [
+        Presence(each, "worker", name, 1, "running", Settings())
+        for each, name in (("a1", "a"), ("a2", "a"), ("b1", "b"))
+    ]
+    heartbeat(database, present)
+    drained = "SELECT id FROM sched_workers WHERE drain_requested_at IS NOT NULL ORDER BY id"
+    assert ask_to_drain(database, "a2", actor=ACTOR) == "a"
+    assert query(database, drained) == [("a2",)]
+    (first,) = query(database, "SELECT drain_requested_at FROM sched_workers WHERE id = 'a2'")
+    assert ask_to_drain(database, "a", actor=ACTOR) == "a"
+    assert query(database, drained) == [("a1",), ("a2",)]
+    assert query(database, "SELECT drain_requested_at FROM sched_workers WHERE id = 'a2'") == [
+        first
+    ]
+    assert [heartbeat(database, [each]) for each in present] == [True, True, False]
+    assert audit(database)[0] == (ACTOR, "drain", "worker a", {"executors": ["a2"]})
+
+
+def test_who_takes_no_jobs_cannot_be_drained(database: Database) -> None:
+    heartbeat(database, [Presence("d1", "daemon", "d", 1, "running", Settings())])
+    with pytest.raises(StateError, match="'d' is a daemon, which takes no jobs"):
+        ask_to_drain(database, "d", actor=ACTOR)
+    with pytest.raises(LookupError, match="no worker 'w' has been heard of"):
+        ask_to_drain(database, "w", actor=ACTOR)
+    assert audit(database) == []
 
 
 def audit(database: Database) -> list[tuple[str, str, str, Any]]:

@@ -11,6 +11,7 @@ from cronqueue import upkeep as duties
 from cronqueue.claim import Band
 from cronqueue.clock import boottime
 from cronqueue.database import Database
+from cronqueue.registration import ask_to_drain
 from cronqueue.settings import Settings
 from cronqueue.upkeep import LONGEST_SILENCE, LOOK_PERIOD, Upkeep
 from job_rows import add, execute, get, now, query, recorded_statements
@@ -72,6 +73,35 @@ def test_a_heartbeat_that_is_due_soon_goes_with_the_look(database: Database) -> 
     execute(database, "DELETE FROM sched_workers")
     upkeep.probe([child])  # type: ignore[list-item]
     assert query(database, "SELECT id FROM sched_workers") == []
+
+
+def test_a_worker_hears_with_its_look_that_it_is_asked_to_drain(database: Database) -> None:
+    upkeep, child = Upkeep(database, Settings(), Band()), Idle()
+    upkeep.probe([child])  # type: ignore[list-item]
+    with recorded_statements(database) as asked:
+        upkeep._heartbeat_at = 0.0
+        upkeep.probe([child])  # type: ignore[list-item]
+    before = upkeep.drain_asked
+    assert ask_to_drain(database, "idle", actor="ann") == "idle"
+    upkeep._heartbeat_at = 0.0
+    with recorded_statements(database) as asked_then:
+        upkeep.probe([child])  # type: ignore[list-item]
+    assert (before, upkeep.drain_asked) == (False, True)
+    assert len(asked_then) == len(asked)
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_a_worker_at_work_hears_it_too_though_the_executor_that_was_asked_may_have_ended(
+    database: Database, has_ended: bool
+) -> None:
+    upkeep, child = Upkeep(database, Settings(), Band()), Idle()
+    upkeep._heartbeat(boottime(), [child])  # type: ignore[list-item]
+    ask_to_drain(database, "idle", actor="ann")
+    if has_ended:
+        upkeep.left("idle")
+    upkeep._heartbeat_at = 0.0
+    upkeep._heartbeat(boottime(), [] if has_ended else [child])  # type: ignore[list-item]
+    assert upkeep.drain_asked
 
 
 class Idle:

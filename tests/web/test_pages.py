@@ -119,6 +119,17 @@ def test_the_first_page_names_what_needs_somebody(client: TestClient, database: 
     assert "1 due jobs are not claimed" in text
 
 
+def test_a_worker_is_drained_by_a_button_which_has_its_command_beside_it(
+    client: TestClient, database: Database
+) -> None:
+    start_worker(database)
+    assert "sched workers drain w" in look(client, "/workers").text
+    page = press(client, "/workers", "/workers/w/drain").text
+    assert "Worker w is asked to drain" in page
+    assert "sched workers drain" not in page
+    assert heartbeat(database, [Presence("w", "worker", "w", 1, "running", Settings())])
+
+
 def test_the_first_page_says_that_nobody_works(client: TestClient) -> None:
     text = look(client, "/").text
     assert "Nothing is urgent, 1 thing is odd" in text

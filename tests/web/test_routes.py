@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 import route_table
 from cronqueue import job, operations
 from cronqueue.database import Database
+from cronqueue.registration import Presence, heartbeat
 from cronqueue.setting_values import ROLES
 from cronqueue.settings import Settings
 from cronsched import overrides, pausing
@@ -46,6 +47,7 @@ ACTS: dict[str, tuple[str, dict[str, str]]] = {
     "trigger": ("queued", {}),
     "skip": ("queued", {"planned_for": OCCURRENCE}),
     "move": ("queued", {"planned_for": OCCURRENCE, "to": LATER}),
+    "drain": ("queued", {}),
     "schedules": ("queued", {"act": "pause", "which": "all"}),
     "restore": ("queued", {"planned_for": OCCURRENCE}),
     "jobs": ("queued", {"task": "asked"}),
@@ -153,6 +155,8 @@ def test_each_write_leaves_one_line_in_the_audit_with_the_name_of_its_user(
         pausing.pause(sqlite_database, "s", actor="bob")
     elif act == "restore":
         overrides.skip(sqlite_database, "s", datetime.fromisoformat(OCCURRENCE), actor="bob")
+    elif act == "drain":
+        heartbeat(sqlite_database, [Presence("s", "worker", "s", 1, "running", Settings())])
     elif act == "unmute":
         muting.mute(sqlite_database, "all", until=datetime.fromisoformat(LATER), actor="bob")
     elif act == "mute":  # the API asks for a time, as elsewhere, and the form for a duration

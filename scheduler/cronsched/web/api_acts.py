@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from cronqueue import operations, wakeup
 from cronqueue.database import Database
+from cronqueue.registration import ask_to_drain
 from cronqueue.registry import find_task
 from cronqueue.requests import enqueue_once, store_asked
 from cronsched import overrides, pausing, schedule_queries
@@ -144,6 +145,13 @@ def resume_queue(request: Request, body: Body) -> dict[str, Any]:
     name = request.path_params["name"]
     operations.resume_queue(database_of(request), name, actor=actor_of(request))
     return {"done": "resumed"}
+
+
+def drain_worker(request: Request, body: Body) -> dict[str, Any]:
+    """Ask a worker, by the id of one of its executors or by its name, to end what runs and leave."""
+    _read(body, _object())
+    name = ask_to_drain(database_of(request), request.path_params["name"], actor=actor_of(request))
+    return {"done": "asked to drain", "name": name}
 
 
 def mute_alerts(request: Request, body: Body) -> dict[str, Any]:
@@ -330,6 +338,7 @@ OPERATIONS = [
     ),
     _act("/queues/{name:path}/pause", "pause_queue", "Pause a queue", pause_queue, _PAUSE),
     _act("/queues/{name:path}/resume", "resume_queue", "Resume a queue", resume_queue),
+    _act("/workers/{name:path}/drain", "drain_worker", "Ask a worker to leave", drain_worker),
     _act("/pause", "pause_all", "Pause all schedules", pause_all, _PAUSE_ALL),
     _act("/resume", "resume_all", "Resume all schedules", resume_all, _RESUME_ALL),
     _act("/alerts/mute", "mute_alerts", "Tell nobody of it for a time", mute_alerts, _MUTE),

@@ -15,6 +15,7 @@ from cronqueue import operations
 from cronqueue.columns import EARLIEST, LATEST
 from cronqueue.durations import parse_duration
 from cronqueue.errors import RunAtError
+from cronqueue.registration import ask_to_drain
 from cronsched import overrides, pausing, schedule_queries
 from cronsched.alerts import muting
 from cronsched.timezones import first_shown
@@ -101,6 +102,12 @@ def resume_queue(request: Request, form: FormData) -> str:
     name = request.path_params["name"]
     operations.resume_queue(database_of(request), name, actor=actor_of(request))
     return f"Queue {name} goes on."
+
+
+def drain_worker(request: Request, form: FormData) -> str:
+    worker = request.path_params["name"]
+    name = ask_to_drain(database_of(request), worker, actor=actor_of(request))
+    return f"Worker {name} is asked to drain: it ends what runs, and leaves."
 
 
 def mute_alerts(request: Request, form: FormData) -> str:
@@ -250,6 +257,7 @@ ACTS: dict[str, Act] = {
     "/jobs/{job_id:int}/edit": edit_job,
     "/queues/{name:path}/pause": pause_queue,
     "/queues/{name:path}/resume": resume_queue,
+    "/workers/{name:path}/drain": drain_worker,
     "/alerts/mute": mute_alerts,
     "/alerts/unmute": unmute_alerts,
     "/acts/schedules": act_on_schedules,
