@@ -38,7 +38,7 @@ class Filter:
     """Which jobs are meant; what is left empty does not matter.
 
     `due`: queued ones whose time has come. `due_before`: those whose `run_at` comes before that time
-    while they wait. `since`: those that were created from then on.
+    while they wait. `since`: those that were created from then on. Both priorities are included.
     """
 
     ids: tuple[int, ...] = ()
@@ -48,6 +48,8 @@ class Filter:
     schedule: str | None = None
     worker: str | None = None
     key: str | None = None
+    min_priority: int | None = None
+    max_priority: int | None = None
     due: bool = False
     due_before: datetime | None = None
     since: datetime | None = None
@@ -61,6 +63,13 @@ class Filter:
     def is_of_all_states(self) -> bool:
         """Whether lists show what is nearest to now: the farthest future would fill the first page."""
         return not (self.states or self.in_running_order)
+
+    @property
+    def natural_order(self) -> Order:
+        """In which order people page through jobs of these states."""
+        if self.in_running_order or (self.states and set(self.states) <= set(_WAITING)):
+            return "next"
+        return "ended" if self.states and set(self.states) <= set(TERMINAL) else "newest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +194,20 @@ def select_page(
         keys = [each.desc() if descends else each.asc() for each in (column, Job.id)]
         rows = connection.execute(statement.order_by(*keys).limit(limit + 1)).all()
     found = [_as_job(row) for row in rows[:limit]]
-    if len(rows) <= limit:
-        return Page(found, None)
-    value = getattr(found[-1], column.key)
-    return Page(found, Place(found[-1].id, value if isinstance(value, datetime) else None))
+    return Page(found, place_of(found[-1], order) if len(rows) > limit else None)
+
+
+def place_of(row: JobRow, order: Order) -> Place:
+    """Where a page ends whose last job is this one."""
+    value = getattr(row, _ORDERS[order][0].key)
+    return Place(row.id, value if isinstance(value, datetime) else None)
+
+
+def read_arguments(database: Database, ids: Sequence[int]) -> dict[int, str]:
+    """The stored arguments of some jobs, which may be large: of those that are still there."""
+    with database.snapshot() as connection:
+        statement = select(Job.id, Job.args_json).where(Job.id.in_(ids))
+        return {row[0]: row[1] for row in connection.execute(statement)}
 
 
 def select_ids(
@@ -321,6 +340,10 @@ def _conditions(chosen: Filter, now: datetime) -> list[ColumnElement[bool]]:
     ):
         if value is not None:
             conditions.append(column == value)
+    if chosen.min_priority is not None:
+        conditions.append(Job.priority >= chosen.min_priority)
+    if chosen.max_priority is not None:
+        conditions.append(Job.priority <= chosen.max_priority)
     if chosen.due:
         unexpired = or_(Job.expires_at.is_(None), Job.expires_at > now)
         conditions += [Job.state == "queued", Job.run_at <= now, unexpired]

@@ -298,3 +298,30 @@ def test_an_edit_tells_the_audit_the_arguments_as_a_value(
     project.run("jobs", "edit", job_id, "--kwargs", '{"password": "hunter2"}')
     (act,) = list_acts(database, target=f"job {job_id}")
     assert json.loads(act.detail_json or "")["args"]["kwargs"] == {"password": "hunter2"}
+
+
+def test_jobs_are_listed_by_priority_tag_and_argument(project: Project, database: Database) -> None:
+    first = project.enqueue("tasks.greet", "--args", '["order-17"]', "--priority", "5")
+    project.enqueue("tasks.greet", "--args", '["order-18"]')
+    tagged = add(database, tags_json='{"customer": "acme"}', priority=-1)
+    for asked, expected in [
+        (("--argument", "order-17"), [first]),
+        (("--tag", "customer=acme"), [tagged]),
+        (("--min-priority", "1"), [first]),
+        (("--max-priority", "-1"), [tagged]),
+    ]:
+        assert [each["id"] for each in project.data("jobs", "list", *asked)] == expected
+    counted = project.run("jobs", "cancel", "--min-priority", "0", "--dry-run").stdout
+    assert counted == "would cancel 2 jobs\n"
+
+
+def test_a_list_is_printed_as_a_file_of_all_that_match(
+    project: Project, database: Database
+) -> None:
+    ids = [add(database, queue="q") for _ in range(60)]
+    lines = project.run("jobs", "list", "--queue", "q", "-o", "jsonl").stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ids[::-1]
+    table = project.run("jobs", "list", "-o", "csv", "--limit", "3").stdout.splitlines()
+    assert table[0].startswith("id,task,queue,priority,state,")
+    assert len(table) == 4
+    assert "not both" in project.refused("jobs", "list", "-o", "csv", "--json")

@@ -549,7 +549,7 @@ def test_what_is_stored_stays_text(client: TestClient, database: Database, sched
 
 
 def test_a_search_reads_back_as_it_was_meant() -> None:
-    text = 'id:7 state:failed,held queue:mail task:t schedule:s worker:"a b" key:k since:2h due'
+    text = 'id:7 state:failed,held queue:mail task:t schedule:s worker:"a b" key:k priority:2..5 since:2h due'
     chosen = read_search(text, NOW)
     assert chosen == Filter(
         ids=(7,),
@@ -559,6 +559,8 @@ def test_a_search_reads_back_as_it_was_meant() -> None:
         schedule="s",
         worker="a b",
         key="k",
+        min_priority=2,
+        max_priority=5,
         due=True,
         since=at(-7200),
     )
@@ -567,7 +569,16 @@ def test_a_search_reads_back_as_it_was_meant() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["colour:red", "state:lost", "id:x", "since:soon", "since:2026-01-01"]
+    "text",
+    [
+        "colour:red",
+        "state:lost",
+        "id:x",
+        "since:soon",
+        "since:2026-01-01",
+        "priority:..",
+        "priority:high",
+    ],
 )
 def test_a_search_that_cannot_be_read_says_so(sqlite_client: TestClient, text: str) -> None:
     with pytest.raises(Refused):

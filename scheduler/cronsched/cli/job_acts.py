@@ -38,14 +38,18 @@ def _act(name: str, words: str, done: str, states: Sequence[str], undo: str = ""
     @click.option("--dry-run", is_flag=True, help="Only count.")
     @pass_state
     def act(state: State, ids: tuple[int, ...], yes: bool, dry_run: bool, **chosen: Any) -> None:
-        if ids and any(chosen.values()):
+        is_filtered = any(each not in (None, "", ()) for each in chosen.values())
+        if ids and is_filtered:
             refuse("ids or filters, not both")
         if ids and not dry_run:
             _do_to_each(state, name, done, undo, ids)
-        elif ids or any(chosen.values()):
+        elif ids or is_filtered:
             _do_to_all(state, name, states, {"ids": ids, **chosen}, yes=yes, dry_run=dry_run)
         else:
-            refuse("say which jobs: ids, or --state, --queue, --task, --schedule")
+            refuse(
+                "say which jobs: ids, or --state, --queue, --task, --schedule, --min-priority,"
+                " --max-priority"
+            )
 
     return act
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cronsched.cli import job_log
 from cronsched.cli.base import SchedGroup, State, pass_state
-from cronsched.cli.exits import NO_MATCH, Exit, clean
+from cronsched.cli.exits import NO_MATCH, Exit, clean, refuse, say
 from cronsched.cli.job_acts import ACTS
 from cronsched.cli.output import (
     parse_time,
@@ -28,10 +29,13 @@ from cronsched.cli.waiting import wait_for
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from cronqueue.queries import JobDetails, JobRow
+    from cronqueue.database import Database
+    from cronqueue.queries import Filter, JobDetails, JobRow
+    from cronsched.job_search import Carried
 
 # Of a log, beside everything else about its job.
 _SHOWN_LINES = 10
+_ROWS = 50
 # Seconds between two looks of `list --watch`.
 _WATCHED_EVERY = 2.0
 
@@ -50,22 +54,75 @@ command.add_command(job_log.command)
 @job_filters
 @click.option("--due", is_flag=True, help="Queued ones whose time has come.")
 @click.option("--due-before", metavar="TIME", help="Waiting ones with a run_at before this.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--tag", metavar="TEXT", help="With this tag: its name, its value, or NAME=VALUE.")
+@click.option(
+    "--argument", metavar="TEXT", help="With this among its arguments: a value, or NAME=VALUE."
+)
+@click.option("--limit", type=click.IntRange(1), help="50; with -o all that match.")
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, on a terminal.")
+@click.option(
+    "-o", "format_", type=click.Choice(["csv", "jsonl"]), help="Print a file: all that match."
+)
 @pass_state
-def list_(state: State, due_before: str | None, limit: int, watch: bool, **chosen: Any) -> None:
+def list_(
+    state: State,
+    due_before: str | None,
+    tag: str | None,
+    argument: str | None,
+    limit: int | None,
+    watch: bool,
+    format_: str | None,
+    **chosen: Any,
+) -> None:
     """Jobs: those that run, those that come next, those that ended last.
 
-    With --state the newest come first; queued and due ones as they will run.
+    With --state the newest come first; queued and due ones as they will run. With --tag, --argument or -o
+    waiting ones come by their time, ended ones the latest first, others the newest first.
     """
-    from cronqueue.queries import Filter, select_jobs
+    from cronqueue.queries import Filter
+    from cronsched.job_search import Carried
 
     before = None if due_before is None else parse_time(state, "--due-before", due_before)
-    database, wanted = state.open(), Filter(**chosen, due_before=before)
+    wanted, carried = Filter(**chosen, due_before=before), Carried(tag, argument)
+    if format_ is not None:
+        _print_file(state, wanted, carried, format_, limit)
+        return
+    look = partial(_look, state, state.open(), wanted, carried, limit or _ROWS)
     if watch and sys.stdout.isatty() and not state.as_json:
-        show_live(lambda: _job_lines(state, select_jobs(database, wanted, limit)), _WATCHED_EVERY)
+        show_live(lambda: _job_lines(state, look()), _WATCHED_EVERY)
     else:
-        print_list(state, select_jobs(database, wanted, limit), _HEADERS, _cells)
+        print_list(state, look(), _HEADERS, _cells)
+
+
+def _look(
+    state: State, database: Database, wanted: Filter, carried: Carried, limit: int
+) -> list[JobRow]:
+    """The jobs of the list; where not all could be looked at, that is said."""
+    from cronqueue.queries import select_jobs
+    from cronsched.job_search import LOOKED_AT, NOTHING, find_page
+
+    if carried == NOTHING:
+        return select_jobs(database, wanted, limit)
+    page = find_page(database, wanted, carried, wanted.natural_order, limit=limit)
+    if page.next is not None and len(page.rows) < limit and not state.quiet:
+        say(
+            f"looked at {LOOKED_AT:,} jobs, there are more: narrow it down, with --task say,"
+            " or let -o jsonl look at all"
+        )
+    return page.rows
+
+
+def _print_file(
+    state: State, wanted: Filter, carried: Carried, format_: str, limit: int | None
+) -> None:
+    from cronsched.job_export import FORMATS
+    from cronsched.job_search import find_all
+
+    if state.as_json:
+        refuse("-o or --json, not both")
+    lines, _ = FORMATS[format_]
+    for line in lines(find_all(state.open(), wanted, carried, limit=limit)):
+        click.echo(line, nl=False)
 
 
 def _job_lines(state: State, jobs: list[JobRow]) -> list[str]:

@@ -108,7 +108,14 @@ LOG_FORMAT = click.option(
 def job_filters(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which jobs are meant."""
     states = click.Choice(STATES)
+    priority = click.IntRange(-(2**31), 2**31 - 1)
     for option in (
+        click.option(
+            "--max-priority", type=priority, metavar="N", help="Of this priority or a lower one."
+        ),
+        click.option(
+            "--min-priority", type=priority, metavar="N", help="Of this priority or a higher one."
+        ),
         click.option("--schedule", help="Of this schedule."),
         click.option("--task", help="Of this task."),
         click.option("--queue", help="Of this queue."),

@@ -21,6 +21,7 @@ from cronsched.alerts.recent import RecentAlert, RecentMessage, recent_alerts, r
 from cronsched.alerts.rules import Rules, find_rules
 from cronsched.errors import no_such_schedule
 from cronsched.explanation import Reason
+from cronsched.job_search import LOOKED_AT, Carried, find_page
 from cronsched.schedule_queries import LedgerRow, ScheduleRow
 from cronsched.timeline import Timeline, read_timeline
 from cronsched.web import api_acts, api_events, openapi
@@ -36,6 +37,7 @@ from cronsched.web.requests import (
     order_of,
     place_of,
     settings_of,
+    text_of,
 )
 
 _LIMIT = Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}, "rows; 50")
@@ -45,6 +47,7 @@ _AFTER = Parameter(
     {"type": "string", "pattern": "^[1-9][0-9]{0,17}(~.+)?$"},
     "what `next` of the page before says",
 )
+_TEXT = {"type": "string", "minLength": 1}
 _FILTERS = (
     Parameter(
         "state",
@@ -52,8 +55,16 @@ _FILTERS = (
         "one state, or several with commas",
     ),
     *(
-        Parameter(name, {"type": "string", "minLength": 1}, f"of this {name}")
+        Parameter(name, _TEXT, f"of this {name}")
         for name in ("queue", "task", "schedule", "worker", "key")
+    ),
+    *(
+        Parameter(
+            f"{end}_priority",
+            {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+            f"at the {word} this priority; higher runs first",
+        )
+        for end, word in (("min", "least"), ("max", "most"))
     ),
     Parameter(
         "due", {"type": "string", "enum": ["1", "true", "yes"]}, "queued, and its time has come"
@@ -96,11 +107,15 @@ def show_overview(request: Request) -> Stats:
 
 
 def list_jobs(request: Request) -> Listed:
-    """Jobs in one of the orders, a page at a time."""
+    """Jobs in one of the orders, a page at a time.
+
+    With `tag` or `argument` a page may be short, or empty, and have a `next`: no more are looked at for each.
+    """
     asked = request.query_params
-    found = queries.select_page(
+    found = find_page(
         database_of(request),
         filter_of(asked),
+        Carried(text_of(asked, "tag"), text_of(asked, "argument")),
         order_of(asked),
         after=place_of(asked),
         limit=number_of(asked, "limit", 50),
@@ -252,6 +267,13 @@ OPERATIONS = [
         JobRow,
         (
             *_FILTERS,
+            Parameter("tag", _TEXT, "with this tag: its name, its value, or name=value"),
+            Parameter(
+                "argument",
+                _TEXT,
+                "with this among its arguments, or name=value; a page that is short or empty and has"
+                f" a `next` has looked at {LOOKED_AT} jobs",
+            ),
             Parameter(
                 "order",
                 {"enum": ["newest", "next", "ended"]},

@@ -90,6 +90,12 @@ class Meant:
         for name in ("queue", "task", "schedule"):
             if value := getattr(self.chosen, name):
                 options += [f"--{name}", value]
+        for name, value in (
+            ("--min-priority", self.chosen.min_priority),
+            ("--max-priority", self.chosen.max_priority),
+        ):
+            if value is not None:
+                options += [name, str(value)]
         return command("jobs", self.act.name, *options, *(["--due"] if self.chosen.due else []))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from cronqueue import audit, loglines, overview, queries
 from cronqueue.database import Database
@@ -16,6 +18,8 @@ from cronqueue.queries import JobDetails, JobRow
 from cronqueue.states import TERMINAL
 from cronqueue.tracebacks import error_line
 from cronsched import explanation, schedule_queries
+from cronsched.job_export import FORMATS
+from cronsched.job_search import LOOKED_AT, NOTHING, Carried, find_all, find_page
 from cronsched.redaction import redacted_json
 from cronsched.web.bulk import ACTS, count_of, meant_by
 from cronsched.web.problems import Refused
@@ -25,14 +29,14 @@ from cronsched.web.requests import (
     database_of,
     job_id_of,
     memory_of,
-    natural_order,
     place_of,
     settings_of,
 )
 from cronsched.web.roles import require
-from cronsched.web.searching import as_search, read_search
+from cronsched.web.searching import as_search, carried_as_search, read_search, take_carried
 
 _ROWS = 50
+_EXPORTED = 100_000
 _LINES = 200
 # Seconds from refresh to refresh of one job's page.
 _REFRESH = 5
@@ -45,31 +49,48 @@ def list_jobs(request: Request) -> Response:
     now = database.server_now()
     asked = request.query_params
     try:
-        chosen, fault = read_search(asked.get("q", ""), now), None
+        chosen, carried = _meant_by(asked.get("q", ""), now)
+        fault = None
     except Refused as refused:
-        chosen, fault = queries.Filter(), refused.problem.detail
+        chosen, carried, fault = queries.Filter(), NOTHING, refused.problem.detail
     place = place_of(asked)
-    if chosen == queries.Filter() and place is None:
-        rows, after = queries.select_jobs(database, chosen, _ROWS), None
+    if (chosen, carried, place) == (queries.Filter(), NOTHING, None):
+        page = queries.Page(queries.select_jobs(database, chosen, _ROWS), None)
     else:
-        page = queries.select_page(
-            database, chosen, natural_order(chosen), after=place, limit=_ROWS
-        )
-        rows, after = page.rows, as_text(page.next)
+        page = find_page(database, chosen, carried, chosen.natural_order, after=place, limit=_ROWS)
     stats = memory_of(request).ask("stats", lambda: overview.stats(database))
     return render(
         request,
         "jobs.html",
         now=now,
-        rows=rows,
-        next=after,
+        rows=page.rows,
+        next=as_text(page.next),
         chosen=chosen,
-        search=as_search(chosen) if fault is None else asked.get("q", ""),
+        looked_at=LOOKED_AT if page.next and len(page.rows) < _ROWS else None,
+        is_for_acts=carried == NOTHING,
+        search=_as_search(chosen, carried) if fault is None else asked.get("q", ""),
         fault=fault,
         by_state=stats.by_state,
         due=stats.due,
-        without_state=as_search(replace(chosen, states=(), due=False)),
+        without_state=_as_search(replace(chosen, states=(), due=False), carried),
         acts=ACTS,
+        formats=FORMATS,
+        most_exported=_EXPORTED,
+    )
+
+
+def export(request: Request) -> Response:
+    """The jobs of a search as a file, streamed: the first hundred thousand."""
+    database, kind = database_of(request), request.path_params["format"]
+    if kind not in FORMATS:
+        raise Refused(404, "not_found", f"there are {', '.join(FORMATS)}")
+    chosen, carried = _meant_by(request.query_params.get("q", ""), database.server_now())
+    lines, media_type = FORMATS[kind]
+    rows = find_all(database, chosen, carried, limit=_EXPORTED)
+    return StreamingResponse(
+        _in_pieces(lines(rows)),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="jobs.{kind}"'},
     )
 
 
@@ -131,6 +152,21 @@ def steps_of(row: JobRow) -> list[dict[str, Any]]:
         steps.append({"word": word, "at": moment, "kind": kind, "gap": _worth_telling(gap)})
         before = moment
     return steps
+
+
+def _in_pieces(lines: Iterator[str]) -> Iterator[str]:
+    """Each piece of a stream goes through a thread of its own: a line would be too little for that."""
+    while piece := "".join(islice(lines, 500)):
+        yield piece
+
+
+def _meant_by(text: str, now: datetime) -> tuple[queries.Filter, Carried]:
+    rest, carried = take_carried(text)
+    return read_search(rest, now), carried
+
+
+def _as_search(chosen: queries.Filter, carried: Carried) -> str:
+    return f"{as_search(chosen)} {carried_as_search(carried)}".strip()
 
 
 def _zone_of_occurrence(database: Database, row: JobRow) -> str | None:

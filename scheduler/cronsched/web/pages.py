@@ -157,6 +157,7 @@ routes = [
     page("/", show_now),
     page("/jobs", job_pages.list_jobs),
     page("/jobs/{job_id:int}", job_pages.show_job),
+    page("/jobs.{format}", job_pages.export),
     page("/jobs/confirm", job_pages.confirm, "operator"),
     page("/failures", list_failures),
     page("/alerts", list_alerts),

@@ -15,7 +15,7 @@ from cronqueue.database import Database
 from cronqueue.loglines import LinePlace
 from cronqueue.queries import Filter, Order, Place
 from cronqueue.settings import Settings
-from cronqueue.states import STATES, TERMINAL
+from cronqueue.states import STATES
 from cronsched.web.memory import Memory
 from cronsched.web.problems import Refused
 from cronsched.web.roles import User
@@ -78,6 +78,8 @@ def filter_of(values: Mapping[str, str]) -> Filter:
     texts: dict[str, Any] = {name: text_of(values, name) for name in _TEXTS}
     return Filter(
         states=states,
+        min_priority=priority_of(values, "min_priority"),
+        max_priority=priority_of(values, "max_priority"),
         due="due" in values,
         since=moment_of(values, "since"),
         **texts,
@@ -125,19 +127,25 @@ def number_of(
     return int(text)
 
 
+def priority_of(values: Mapping[str, str], name: str) -> int | None:
+    """A priority that a job can have."""
+    text = values.get(name)
+    if not text:
+        return None
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) < 11:
+        number = int(text)
+        if -_LARGEST_NUMBER - 1 <= number <= _LARGEST_NUMBER:
+            return number
+    raise Refused(422, "invalid", f"{name} is a whole number; higher runs first")
+
+
 def order_of(values: Mapping[str, str]) -> Order:
     """The order that is asked for; it must fit the states."""
     order = values.get("order") or "newest"
     if order not in ("newest", "next", "ended"):
         raise Refused(422, "invalid", "order is newest, next or ended")
     return cast(Order, order)
-
-
-def natural_order(chosen: Filter) -> Order:
-    """In which order people look at jobs of these states."""
-    if chosen.due or (chosen.states and set(chosen.states) <= {"queued", "held"}):
-        return "next"
-    return "ended" if chosen.states and set(chosen.states) <= set(TERMINAL) else "newest"
 
 
 def place_of(values: Mapping[str, str], name: str = "after") -> Place | None:
