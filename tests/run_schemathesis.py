@@ -32,9 +32,9 @@ OPTIONS = (
     "--exclude-operation-id=overview_events",
     "--generation-database=none",
 )
-# They take times, and may refuse one that the schema allows: what has passed, what is no occurrence, the
-# year 232. All others have to accept whatever their schema does.
-WITH_TIMES = (
+# They may refuse what the schema allows: a time that has passed, that is no occurrence's, of the year 232; a
+# channel that is not configured. All others have to accept whatever their schema does.
+PARTICULAR = (
     "list_jobs",
     "list_failures",
     "list_audit",
@@ -43,6 +43,7 @@ WITH_TIMES = (
     "pause_schedule",
     "pause_all",
     "mute_alerts",
+    "send_test_alert",
     "skip_occurrence",
     "move_occurrence",
     "restore_occurrence",
@@ -59,7 +60,7 @@ def main(cases: str, *options: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(f"sqlite:///{folder}/api.db")
         _fill(database)
-        written = "".join(CONFIGURATION.format(name=json.dumps(each)) for each in WITH_TIMES)
+        written = "".join(CONFIGURATION.format(name=json.dumps(each)) for each in PARTICULAR)
         (Path(folder) / "schemathesis.toml").write_text(written, encoding="utf-8")
         site = app(
             authenticate=anybody,

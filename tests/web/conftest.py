@@ -34,11 +34,7 @@ def client(database: Database) -> TestClient:
 @pytest.fixture
 def schedule(database: Database) -> str:
     """The name of a schedule that runs five minutes past each hour: in a minute."""
-    made = Definition(
-        "s", "t", cron_trigger("5 * * * *"), source="a.py", description="What it is for."
-    )
-    apply(database, make_manifest([made], [], []), Settings())
-    return made.name
+    return _declare(database)
 
 
 @pytest.fixture
@@ -51,3 +47,17 @@ def sqlite_database(sqlite_url: str) -> Iterator[Database]:
 def sqlite_client(sqlite_database: Database) -> TestClient:
     site = app(authenticate=anybody, settings=Settings(), database=sqlite_database)
     return TestClient(site, base_url=SITE)
+
+
+@pytest.fixture
+def sqlite_schedule(sqlite_database: Database) -> str:
+    """The same schedule there."""
+    return _declare(sqlite_database)
+
+
+def _declare(database: Database) -> str:
+    made = Definition(
+        "s", "t", cron_trigger("5 * * * *"), source="a.py", description="What it is for."
+    )
+    apply(database, make_manifest([made], [], []), Settings())
+    return made.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +54,7 @@ ACTS: dict[str, tuple[str, dict[str, str]]] = {
     "jobs": ("queued", {"task": "asked"}),
     "mute": ("queued", {"target": "schedule:s"}),
     "unmute": ("queued", {"target": "all"}),
+    "test": ("queued", {"channel": "command"}),
 }
 
 
@@ -68,7 +70,8 @@ def as_user(request: Request) -> User | None:
 
 @pytest.fixture
 def site(sqlite_database: Database) -> TestClient:
-    made = app(authenticate=as_user, settings=Settings(), database=sqlite_database)
+    settings = replace(Settings(), alerts_command=("true",))
+    made = app(authenticate=as_user, settings=settings, database=sqlite_database)
     return TestClient(made, base_url="http://localhost")
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, text
 
+from cronqueue.audit import record
 from cronqueue.clock import utcnow
 from cronqueue.columns import Instant
 from cronqueue.database import Database, read_now
@@ -85,17 +86,33 @@ def recent_messages(database: Database, limit: int, *, pings: bool = False) -> l
 
 def send_test(settings: Settings, channel: str) -> None:
     """Send a message that says that it is none. Raises ConfigurationError, NotSent."""
+    _check_channel(settings, channel)
+    now = utcnow()
+    words = "this is a test: alerts of this installation arrive here"
+    alert = Standing(None, "test", "test", "test", words, {}, 1, 1, now, now)
+    body = json.dumps(body_of([alert], socket.gethostname(), now))
+    send(settings, Message(0, channel, body, 1, now, secrets.token_hex(16)))
+
+
+def send_audited_test(database: Database, settings: Settings, channel: str, *, actor: str) -> None:
+    """The same for somebody of the web; the audit has it, whether it arrives or not."""
+    _check_channel(settings, channel)
+    target = f"alerts channel:{channel}"
+    database.write(
+        lambda connection: record(
+            database, connection, actor=actor, action="test", target=target, detail={}
+        )
+    )
+    send_test(settings, channel)
+
+
+def _check_channel(settings: Settings, channel: str) -> None:
     known = channels_of(settings)
     if channel not in known:
         there = f"there is {', '.join(known)}" if known else "none is"
         raise ConfigurationError(
             f"channel {channel!r} is not configured, {there}: [alerts] in sched.toml, or SCHED_ALERTS_..."
         )
-    now = utcnow()
-    words = "this is a test: alerts of this installation arrive here"
-    alert = Standing(None, "test", "test", "test", words, {}, 1, 1, now, now)
-    body = json.dumps(body_of([alert], socket.gethostname(), now))
-    send(settings, Message(0, channel, body, 1, now, secrets.token_hex(16)))
 
 
 def _alert(row: Row[Any], mutes: list[Mute]) -> RecentAlert:

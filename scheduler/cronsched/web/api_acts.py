@@ -15,6 +15,7 @@ from cronqueue.registry import find_task
 from cronqueue.requests import enqueue_once, store_asked
 from cronsched import overrides, pausing, schedule_queries
 from cronsched.alerts import muting
+from cronsched.alerts.recent import send_audited_test
 from cronsched.web.operations import Body, Operation, Parameter, Schema
 from cronsched.web.problems import Refused
 from cronsched.web.requests import actor_of, as_moment, database_of, job_id_of, settings_of
@@ -53,6 +54,10 @@ _TARGET: Schema = {
 }
 _MUTE = _object(("target", "until"), target=_TARGET, until=_TIME, reason=_TEXT)
 _UNMUTE = _object(("target",), target=_TARGET)
+_TEST = _object(
+    ("channel",),
+    channel={"type": "string", "enum": ["email", "webhook", "command", "apprise"]},
+)
 _MOVE = _object(("planned_for", "to"), planned_for=_TIME, to=_TIME, reason=_TEXT)
 _ENQUEUE = _object(
     ("task",),
@@ -166,6 +171,13 @@ def unmute_alerts(request: Request, body: Body) -> dict[str, Any]:
     target = _read(body, _UNMUTE)["target"]
     muting.unmute(database_of(request), target, actor=actor_of(request))
     return {"done": "told again"}
+
+
+def send_test_alert(request: Request, body: Body) -> dict[str, Any]:
+    """Send a message that says that it is a test, from where the web runs."""
+    channel = _read(body, _TEST)["channel"]
+    send_audited_test(database_of(request), settings_of(request), channel, actor=actor_of(request))
+    return {"done": "sent"}
 
 
 def pause_schedule(request: Request, body: Body) -> dict[str, Any]:
@@ -343,6 +355,7 @@ OPERATIONS = [
     _act("/resume", "resume_all", "Resume all schedules", resume_all, _RESUME_ALL),
     _act("/alerts/mute", "mute_alerts", "Tell nobody of it for a time", mute_alerts, _MUTE),
     _act("/alerts/unmute", "unmute_alerts", "Tell of it again", unmute_alerts, _UNMUTE),
+    _act("/alerts/test", "send_test_alert", "Send a test by a channel", send_test_alert, _TEST),
     _act("/schedules/{name}/pause", "pause_schedule", "Pause a schedule", pause_schedule, _PAUSE),
     _act(
         "/schedules/{name}/resume",

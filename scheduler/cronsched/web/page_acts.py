@@ -18,6 +18,7 @@ from cronqueue.errors import RunAtError
 from cronqueue.registration import ask_to_drain
 from cronsched import overrides, pausing, schedule_queries
 from cronsched.alerts import muting
+from cronsched.alerts.recent import send_audited_test
 from cronsched.timezones import first_shown
 from cronsched.web import bulk, schedule_bulk
 from cronsched.web.access import is_form_ours
@@ -128,6 +129,12 @@ def unmute_alerts(request: Request, form: FormData) -> str:
     target = _text(form, "target") or ""
     muting.unmute(database_of(request), target, actor=actor_of(request))
     return f"{target} is told again."
+
+
+def send_test_alert(request: Request, form: FormData) -> str:
+    channel = _text(form, "channel") or ""
+    send_audited_test(database_of(request), settings_of(request), channel, actor=actor_of(request))
+    return f"A test has been sent by {channel}."
 
 
 def act_on_schedules(request: Request, form: FormData) -> str:
@@ -260,6 +267,7 @@ ACTS: dict[str, Act] = {
     "/workers/{name:path}/drain": drain_worker,
     "/alerts/mute": mute_alerts,
     "/alerts/unmute": unmute_alerts,
+    "/alerts/test": send_test_alert,
     "/acts/schedules": act_on_schedules,
     "/schedules/{name}/pause": pause_schedule,
     "/schedules/{name}/resume": resume_schedule,

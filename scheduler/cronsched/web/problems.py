@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from cronqueue.database import is_outage
 from cronqueue.errors import (
     ArgumentError,
+    ConfigurationError,
     CronqueueError,
     DatabaseUnreachable,
     KeyTaken,
@@ -23,6 +24,7 @@ from cronqueue.errors import (
     StateError,
     UnknownTask,
 )
+from cronsched.alerts.outside import NotSent
 
 log = logging.getLogger("cronsched.web")
 
@@ -69,6 +71,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(409, "conflict", str(error))
         case CronqueueError() if isinstance(error, ValueError | ArgumentError):
             return Problem(422, "invalid", str(error))
+        case ConfigurationError():
+            return Problem(422, "not_configured", str(error))
+        case NotSent():
+            return Problem(502, "not_sent", str(error))
         case LookupError() if type(error) is LookupError:
             return Problem(404, "not_found", str(error))
     if isinstance(error, DBAPIError) and is_outage(error):

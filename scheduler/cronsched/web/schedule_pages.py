@@ -15,6 +15,7 @@ from cronqueue import audit, overview, queries
 from cronqueue.database import Database
 from cronqueue.queries import Filter, JobRow
 from cronsched import overrides, schedule_queries
+from cronsched.alerts.muting import list_mutes
 from cronsched.definition import Definition
 from cronsched.errors import no_such_schedule
 from cronsched.planner import Planned, upcoming
@@ -105,6 +106,7 @@ def show_schedule(request: Request) -> Response:
             [each.total_seconds() for row in runs if (each := _took(row)) is not None]
         ),
         badge=link_of(request.state.access, f"/badge/{name}.svg"),
+        muted_until=_muted_until(database, name),
         overrides=overrides.list_overrides(database, name),
         revisions=list_revisions(database, name),
         acts=audit.list_acts(database, target=f"schedule {name}", limit=10),
@@ -140,6 +142,12 @@ def show_occurrence(request: Request) -> Response:
         .ask("durations", lambda: overview.durations_by_task(database))
         .get(definition.task),
     )
+
+
+def _muted_until(database: Database, name: str) -> datetime | None:
+    """Until when nobody is told of this schedule; not of it alone, where all is muted."""
+    ends = (each.until for each in list_mutes(database) if each.target == f"schedule:{name}")
+    return next(ends, None)
 
 
 def _beyond(
