@@ -12,7 +12,9 @@ import pytest
 
 from command_lines import options, parse
 from cronqueue.settings import DELAYED_JOB_NAMES, describe_settings
+from cronqueue.states import HELD_REASONS, STATES
 from cronsched.cli import COMMANDS as COMMANDS_OF_SCHED
+from cronsched.cli import exits
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -67,6 +69,19 @@ def test_a_command_of_a_page_exists_with_its_options(line: str) -> None:
 def test_the_readme_names_every_command() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS_OF_SCHED if f"`sched {name}`" not in page] == []
+
+
+def test_the_page_of_words_has_every_state_and_every_reason_to_be_held() -> None:
+    page = (ROOT / "docs/words.md").read_text(encoding="utf-8")
+    assert [state for state in STATES if not re.search(rf"\b{state}\b", page)] == []
+    assert [reason for reason in HELD_REASONS if f"`{reason}`" not in page] == []
+
+
+def test_the_page_of_operations_has_every_exit_code() -> None:
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    told = page.partition("Exit codes of the command:")[2].partition("\n\n")[0]
+    codes = [value for name, value in vars(exits).items() if name.isupper() and type(value) is int]
+    assert sorted(map(int, re.findall(r"\d+", told))) == sorted(codes)
 
 
 def test_the_page_of_settings_has_each_of_them() -> None:
