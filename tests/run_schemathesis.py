@@ -40,6 +40,7 @@ PARTICULAR = (
     "list_failures",
     "list_audit",
     "enqueue_job",
+    "edit_job",
     "pause_queue",
     "pause_schedule",
     "pause_all",

@@ -374,3 +374,36 @@ def misfits(value: Any, schema: dict[str, Any], place: str) -> list[str]:
         for number, each in enumerate(value):
             found += misfits(each, schema.get("items", {}), f"{place}[{number}]")
     return found
+
+
+def test_a_waiting_job_is_changed(client: TestClient, database: Database) -> None:
+    job_id = add(database)
+    done = do(
+        client, f"/jobs/{job_id}/edit", priority=9, queue="mail", run_at="2090-01-01T00:00:00Z"
+    )
+    assert done == {"done": "changed"}
+    row = get(database, job_id)
+    assert (row.priority, row.queue, row.run_at.year) == (9, "mail", 2090)
+    ended = add(database, state="failed", failed_at=at(0))
+    answer = client.post(f"{API}/jobs/{ended}/edit", json={"priority": 1})
+    assert refused(answer) == (409, "conflict")
+    assert refused(client.post(f"{API}/jobs/{job_id}/edit", json={})) == (422, "invalid")
+
+
+def test_arguments_are_changed_of_a_task_that_may_be_enqueued_here_and_of_no_other(
+    client: TestClient, database: Database
+) -> None:
+    @job(name="edited.public", api=True)
+    def public(user_id: int) -> None: ...
+
+    @job(name="edited.private")
+    def private(user_id: int) -> None: ...
+
+    job_id, other = (add(database, task=each.name) for each in (public, private))
+    do(client, f"/jobs/{job_id}/edit", kwargs={"user_id": 7})
+    assert json.loads(get(database, job_id).args_json) == {"args": [], "kwargs": {"user_id": 7}}
+    unfit = client.post(f"{API}/jobs/{job_id}/edit", json={"args": [1, 2]})
+    assert refused(unfit) == (422, "invalid")
+    answer = client.post(f"{API}/jobs/{other}/edit", json={"args": [7]})
+    assert refused(answer) == (403, "not_public")
+    assert json.loads(get(database, other).args_json)["args"] == []

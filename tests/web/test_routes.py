@@ -36,7 +36,7 @@ API_WRITES = [each for each in WRITES if each.path.startswith(API)]
 OCCURRENCE = "2026-01-02T04:05:00Z"
 LATER = "2090-01-01T10:30:00Z"
 # What each act needs to have something to do: the state of job 1, and fields.
-ACTS: dict[str, tuple[str, dict[str, str]]] = {
+ACTS: dict[str, tuple[str, dict[str, Any]]] = {
     "act": ("failed", {"act": "retry", "which": "all", "q": "state:failed"}),
     "retry": ("failed", {}),
     "cancel": ("queued", {}),
@@ -164,6 +164,8 @@ def test_each_write_leaves_one_line_in_the_audit_with_the_name_of_its_user(
         muting.mute(sqlite_database, "all", until=datetime.fromisoformat(LATER), actor="bob")
     elif act == "mute":  # the API asks for a time, as elsewhere, and the form for a duration
         fields = {**fields, **({"until": LATER} if line in API_WRITES else {"for": "2h"})}
+    elif act == "edit" and line in API_WRITES:
+        fields = {**fields, "priority": 3}
     before = len(query(sqlite_database, "SELECT id FROM sched_audit"))
     if line in API_WRITES:
         found = ask(site, line, "admin", json=fields)

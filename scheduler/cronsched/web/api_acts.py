@@ -8,10 +8,10 @@ from typing import Any
 
 from starlette.requests import Request
 
-from cronqueue import operations, wakeup
+from cronqueue import operations, queries, wakeup
 from cronqueue.database import Database
 from cronqueue.registration import ask_to_drain
-from cronqueue.registry import find_task
+from cronqueue.registry import Task, find_task
 from cronqueue.requests import enqueue_once, store_asked
 from cronsched import overrides, pausing, schedule_queries
 from cronsched.alerts import muting
@@ -59,6 +59,16 @@ _TEST = _object(
     channel={"type": "string", "enum": ["email", "webhook", "command", "apprise"]},
 )
 _MOVE = _object(("planned_for", "to"), planned_for=_TIME, to=_TIME, reason=_TEXT)
+_EDIT = {
+    **_object(
+        args={"type": "array"},
+        kwargs={"type": "object"},
+        run_at=_TIME,
+        priority={"type": "integer"},
+        queue=_TEXT,
+    ),
+    "minProperties": 1,
+}
 _ENQUEUE = _object(
     ("task",),
     task=_TEXT,
@@ -77,14 +87,7 @@ _ENQUEUE = _object(
 def enqueue_job(request: Request, body: Body) -> dict[str, Any]:
     """Store a job for a task that is marked for it."""
     chosen = _read(body, _ENQUEUE)
-    name = chosen.pop("task")
-    task = find_task(name)
-    if task is None or not task.is_public:
-        raise Refused(
-            403,
-            "not_public",
-            f"task {name!r} may not be enqueued here: @job(api=True) marks those that may",
-        )
+    task = _public_task(chosen.pop("task"))
     database = database_of(request)
     args, kwargs = chosen.pop("args", []), chosen.pop("kwargs", {})
     call = task.options(**chosen).call(*args, **kwargs)
@@ -97,6 +100,18 @@ def enqueue_job(request: Request, body: Body) -> dict[str, Any]:
         job_id, state, is_new = enqueue_once(database, key, body, call, actor)
     wakeup.notify(database)
     return {"id": job_id, "state": state, "created": is_new}
+
+
+def _public_task(name: str) -> Task[..., Any]:
+    """The task, if its arguments may come from here."""
+    task = find_task(name)
+    if task is None or not task.is_public:
+        raise Refused(
+            403,
+            "not_public",
+            f"task {name!r} may not be enqueued here: @job(api=True) marks those that may",
+        )
+    return task
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -127,6 +142,19 @@ def run_job_now(request: Request, body: Body) -> dict[str, Any]:
     _read(body, _object())
     operations.run_now(database_of(request), job_id_of(request), actor=actor_of(request))
     return {"done": "due now"}
+
+
+def edit_job(request: Request, body: Body) -> dict[str, Any]:
+    """Change a waiting job; its arguments all at once, and only where its task may be enqueued here."""
+    chosen = _read(body, _EDIT)
+    if not chosen:
+        raise Refused(422, "invalid", f"say what to change: {', '.join(_EDIT['properties'])}")
+    database, job_id = database_of(request), job_id_of(request)
+    if chosen.keys() & {"args", "kwargs"}:
+        _public_task(queries.find_job(database, job_id).row.task)
+        chosen["arguments"] = (chosen.pop("args", []), chosen.pop("kwargs", {}))
+    operations.edit_job(database, job_id, operations.Edit(**chosen), actor=actor_of(request))
+    return {"done": "changed"}
 
 
 def delete_job(request: Request, body: Body) -> dict[str, Any]:
@@ -345,6 +373,7 @@ OPERATIONS = [
     _act("/jobs/{job_id:int}/retry", "retry_job", "Queue it again", retry_job),
     _act("/jobs/{job_id:int}/cancel", "cancel_job", "Cancel it", cancel_job, _REASON),
     _act("/jobs/{job_id:int}/run-now", "run_job_now", "Make it due", run_job_now),
+    _act("/jobs/{job_id:int}/edit", "edit_job", "Change it while it waits", edit_job, _EDIT),
     Operation(
         "DELETE", "/jobs/{job_id:int}", "delete_job", "Delete it", delete_job, _DONE, needs="admin"
     ),
