@@ -42,6 +42,8 @@ ALONE_PAUSE = 10.0
 # So many jobs that ended while a claim is under way are handed in beside it. With fewer, executors that
 # share the CPUs get in each other's way; with none the quickest jobs take an eighth longer.
 MANY_ENDED = 200
+# Seconds. A few statements, each of which has its answer in SHORT or is given up, take less.
+STUCK_AFTER = 60.0
 # Between tries while the database is away. Work goes on this much later than it could, at worst.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -84,12 +86,18 @@ class Correspondence:
         # Whether these were handed in is not known: an earlier try may have done it.
         self._in_doubt: set[Execution] = set()
         self._gate = GateWatch()
+        self._has_just_admitted = False
         self._clock_watch = ClockWatch()
 
     @property
     def awaits_answer(self) -> bool:
         """Whether something is under way."""
         return self._courier.is_away or self._second_courier.is_away
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether something is under way for longer than any answer is waited for."""
+        couriers = (self._courier, self._second_courier)
+        return any(each.is_away and now - each.sent_at > STUCK_AFTER for each in couriers)
 
     @property
     def claims_at(self) -> float:
@@ -113,19 +121,21 @@ class Correspondence:
         if now < self._talk_at:
             return
         if self._is_worth_a_second(now):
-            self._second_courier.send(self._exchange())
+            self._second_courier.send(self._exchange(is_second=True), now)
         if self._courier.is_away:
             return
         if unknown := self._unknown.due(now):
-            self._courier.send(self._release_unknown(unknown, now))
-        elif now >= self._gate.admit_at:
-            self._courier.send(self._admit())
+            self._courier.send(self._release_unknown(unknown, now), now)
+        elif now >= self._admit_at() and not (self._has_just_admitted and self._must_hand_in(now)):
+            self._has_just_admitted = True
+            self._courier.send(self._admit(), now)
         elif self._has_something_to_say(now):
+            self._has_just_admitted = False
             if self._overstayed(now):
                 if any(job.run_alone for job in self._holdings.waiting):
                     self._alone_at = now + ALONE_PAUSE
                 self._holdings.give_back()
-            self._courier.send(self._exchange(self._holdings.to_release(), self._order(now)))
+            self._courier.send(self._exchange(self._holdings.to_release(), self._order(now)), now)
 
     def next_at(self, now: float) -> float:
         """When there is something to say; infinity while an answer is awaited."""
@@ -133,7 +143,7 @@ class Correspondence:
             return float("inf")
         if self._has_something_to_say(now):
             return max(now, self._talk_at)
-        times = [self._unknown.look_at, self._gate.admit_at]
+        times = [self._unknown.look_at, self._admit_at()]
         if self._holdings.waiting:
             times.append(self._holdings.oldest_claim() + LONGEST_UNSTARTED)
         if now < self._search.claim_at:
@@ -151,8 +161,15 @@ class Correspondence:
             self._search = self._search.woken()
 
     def _has_something_to_say(self, now: float) -> bool:
+        return self._must_hand_in(now) or self._room(now) > 0
+
+    def _must_hand_in(self, now: float) -> bool:
         to_hand_in = self._holdings.finished or self._holdings.going_back or self._gate.ended
-        return bool(to_hand_in) or self._overstayed(now) or self._room(now) > 0
+        return bool(to_hand_in) or self._overstayed(now)
+
+    def _admit_at(self) -> float:
+        """When to let others through the gate; whoever begins nothing leaves it to those who do."""
+        return self._gate.admit_at if self._is_open() else float("inf")
 
     def _overstayed(self, now: float) -> bool:
         """Whether unstarted jobs must go back."""
@@ -172,31 +189,38 @@ class Correspondence:
 
     def _is_worth_a_second(self, now: float) -> bool:
         """Whether to hand in beside a claim. It takes a connection more, and SQLite has but one writer."""
-        return (
+        is_worth = (
             self.many_ended is not None
             and len(self._holdings.finished) >= self.many_ended
             and not self._second_courier.is_away
             and (self._courier.is_away or self._room(now) > 0)
         )
+        return is_worth and not self._database.crowding.is_on() and self._has_second_courier()
+
+    def _has_second_courier(self) -> bool:
+        try:
+            self._second_courier.start()
+        except RuntimeError:  # no thread can be had
+            self.many_ended = None
+        return self.many_ended is not None
 
     def _exchange(
-        self, releases: Sequence[tuple[str, Sequence[int]]] = (), order: Order | None = None
+        self,
+        releases: Sequence[tuple[str, Sequence[int]]] = (),
+        order: Order | None = None,
+        *,
+        is_second: bool = False,
     ) -> Errand[Reply]:
         """Hand in all that has ended; give back and claim what is asked for."""
         handed = self._holdings.hand_in()
         request = Request(tuple(handed.values()), releases, order, self._gate.take_ended())
-        claimed_at, sent_at, ended, wakes = (
-            time.monotonic(),
-            boottime(),
-            self._holdings.ended,
-            self._wakes,
-        )
+        sent_at, ended, wakes = boottime(), self._holdings.ended, self._wakes
 
         def answered(reply: Reply) -> None:
             self._outage.is_over(boottime())
             self._settle(handed, request, reply)
             if order is not None:
-                self._take_in(order, reply, claimed_at, sent_at)
+                self._take_in(order, reply, sent_at)
                 # The claim may have looked before what has come meanwhile.
                 if self._wakes > wakes:
                     self._search = self._search.woken()
@@ -212,7 +236,10 @@ class Correspondence:
             self._holdings.hand_in_again(handed)
             if isinstance(error, OutcomeUnknown):
                 self._in_doubt.update(handed)
-            self._pause_after(error, order)
+            if is_second and self._database.crowding.is_on():
+                self.many_ended = None  # the server has no second connection for us: one is enough
+            else:
+                self._pause_after(error, order)
 
         return Errand(partial(exchange, self._database, request, self._retention), answered, failed)
 
@@ -230,7 +257,7 @@ class Correspondence:
             self._search.lanes_at(now),
             lambda name: find_task(name) is not None,
             self.tasks,
-            alone=now >= self._alone_at or not self._holdings.running,
+            alone=now >= self._alone_at or not self._holdings.unfinished(),
             looks_at_gate=self._gate.may_look(now),
         )
 
@@ -251,13 +278,13 @@ class Correspondence:
         self._board.clear(self._holdings.settle([*handed], request.releases))
         self._gate.handed_in(reply.freed)
 
-    def _take_in(self, order: Order, reply: Reply, claimed_at: float, sent_at: float) -> None:
+    def _take_in(self, order: Order, reply: Reply, sent_at: float) -> None:
         self._gate.looked(reply.gate_due)
         if reply.claim_error is not None:
             self._pause_after(reply.claim_error, None)
         if reply.found is None:
             return
-        self._holdings.add(order.lock_token, reply.claimed, claimed_at, sent_at)
+        self._holdings.add(order.lock_token, reply.claimed, time.monotonic(), sent_at)
         self._search = self._search.after(reply.found)
         if reply.found.gave_back:
             # Last attempts are not read ahead, and not to be asked for all the time.
@@ -265,20 +292,20 @@ class Correspondence:
 
     def _admit(self) -> Errand[Admission]:
         """Let through what has come to the gate, and what waited for a guard that is free now."""
-        freed = frozenset(self._gate.freed)
+        freed = self._gate.take_freed()
 
         def answered(done: Admission) -> None:
-            self._gate.admitted(freed, done, time.monotonic())
+            self._gate.admitted(done, time.monotonic())
             self._search = self._search.returned()
 
         return Errand(
             lambda: admit(self._database, freed, self.tasks, watch=self._clock_watch),
             answered,
-            self._admission_failed,
+            partial(self._admission_failed, freed),
         )
 
-    def _admission_failed(self, error: Exception) -> None:
-        self._gate.failed(time.monotonic())
+    def _admission_failed(self, freed: frozenset[str], error: Exception) -> None:
+        self._gate.failed(freed, time.monotonic())
         if is_outage(error):
             self._pause_after(error, None)
         elif isinstance(error, ClockLeapt):

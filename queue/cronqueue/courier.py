@@ -36,13 +36,19 @@ class Courier:
         self._has_thread = False
         #: Whether an errand is under way, or what it brought not yet taken in.
         self.is_away = False
+        #: When it was sent last, in monotonic seconds.
+        self.sent_at = float("-inf")
 
-    def send(self, errand: Errand[Any]) -> None:
-        """Begin an errand. None must be under way."""
+    def start(self) -> None:
+        """Have a thread; raises RuntimeError where none can be had."""
         if not self._has_thread:
             threading.Thread(target=self._run, name="sched-courier", daemon=True).start()
             self._has_thread = True
-        self.is_away = True
+
+    def send(self, errand: Errand[Any], now: float) -> None:
+        """Begin an errand. None must be under way."""
+        self.start()
+        self.is_away, self.sent_at = True, now
         self._errands.put(errand)
 
     def _run(self) -> None:

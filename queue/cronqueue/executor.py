@@ -101,13 +101,18 @@ class Executor:
         while not self._is_done():
             self.turn()
         announce("worker_stop", None)
-        self._send("done", self._holdings.ended)
+        if (
+            not self._correspondence.awaits_answer
+        ):  # else our end is told as a death, and what we hold goes back
+            self._send("done", self._holdings.ended)
 
     def turn(self) -> None:
         """Wait until there is something to do, and do it."""
         self._database.make_room(self._board)
         self._take_messages()
-        now = self._board.beat_at = time.monotonic()
+        now = time.monotonic()
+        if not self._correspondence.is_stuck(now):
+            self._board.beat_at = now
         self._interrupts.fire_due(now)
         self._correspondence.talk(now)  # first: the database works while we do
         self._feed_pool(now)

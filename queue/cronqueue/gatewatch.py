@@ -55,12 +55,15 @@ class GateWatch:
         """A claim has said whether a job has come to the gate."""
         self._has_admitted, self._is_due = False, is_due
 
-    def admitted(self, freed: frozenset[str], done: Admission, now: float) -> None:
-        """Guards at which somebody else was are tried again: nobody may have seen that they are free.
+    def take_freed(self) -> frozenset[str]:
+        """The guards that are looked at now. They may be freed again meanwhile."""
+        taken = frozenset(self.freed)
+        self.freed.clear()
+        return taken
 
-        `freed` are those that were looked at; others may have been freed meanwhile.
-        """
-        self.freed = (self.freed - freed) | set(done.busy)
+    def admitted(self, done: Admission, now: float) -> None:
+        """Guards at which somebody else was are tried again: nobody may have seen that they are free."""
+        self.freed |= done.busy
         pause = BUSY_GUARD_PAUSE if done.busy else 0.0
         if done.crowded and not done.more:
             pause = pause or CROWDED_GATE_PAUSE
@@ -68,6 +71,7 @@ class GateWatch:
         self._is_due = done.more or done.crowded
         self._has_admitted = not self._is_due
 
-    def failed(self, now: float) -> None:
+    def failed(self, freed: frozenset[str], now: float) -> None:
         """Nobody was let through."""
+        self.freed |= freed
         self._admit_at = now + FAILURE_PAUSE

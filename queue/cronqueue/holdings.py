@@ -100,8 +100,9 @@ class Holdings:
     ) -> None:
         """Take in a claim; the best of all that wait is first.
 
-        `sent_at` is the same moment as `claimed_at`, of `clock.boottime`. Both are kept, since the machine
-        may be suspended between now and the start.
+        `sent_at` is when the claim was sent, of `clock.boottime`, since the machine may be suspended between
+        then and the start. `claimed_at` is when it was answered: what it brought has not waited before,
+        however long the database took.
         """
         if not claimed:
             return

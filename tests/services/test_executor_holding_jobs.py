@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from cronqueue import job, schema
+from cronqueue.admission import Admission
 from cronqueue.correspondence import LONGEST_UNSTARTED
 from cronqueue.database import Database
 from cronqueue.exchange import exchange
@@ -276,3 +278,64 @@ def test_a_hint_that_comes_while_a_claim_looks_makes_it_look_again(
         executor.turn_until(executor._inbox.empty)
         go_on.set()
         executor.turn_until(lambda: states(database) == ["succeeded"])
+
+
+def test_what_a_slow_claim_brings_begins_all_the_same(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @job(name="t")
+    def nothing() -> None: ...
+
+    def claim_slowly(*args: Any) -> Any:
+        if args[1].order is not None:
+            time.sleep(LONGEST_UNSTARTED + 0.1)  # it is this long under way: that is what is shown
+        return exchange(*args)
+
+    monkeypatch.setattr("cronqueue.correspondence.exchange", claim_slowly)
+    executor = InProcess(database, concurrency=2)
+    add(database)
+    executor.turn_until(lambda: states(database) == ["succeeded"])
+    assert get(database, 1).claims == 1
+
+
+def test_an_errand_that_never_comes_back_is_no_sign_of_life(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cronqueue.correspondence.STUCK_AFTER", 0.0)
+    executor = InProcess(database, concurrency=1)
+    with blocked() as (asked, go_on):
+
+        def exchange_never(*args: Any) -> Any:
+            asked.set()
+            go_on.wait(PATIENCE)
+            return exchange(*args)
+
+        monkeypatch.setattr("cronqueue.correspondence.exchange", exchange_never)
+        executor.turn_until(asked.is_set)
+        before = executor.board.beat_at
+        executor.hear("wake")
+        executor.turn()
+        assert executor.board.beat_at == before
+        go_on.set()
+        executor.rest()
+        executor.hear("wake")
+        executor.turn()
+        assert executor.board.beat_at > before
+
+
+def test_what_has_ended_is_handed_in_between_two_admissions(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @job(name="t")
+    def nothing() -> None: ...
+
+    executor = InProcess(database, concurrency=1)
+
+    def admit_without_end(*args: Any, **options: Any) -> Admission:
+        return Admission(more=True)
+
+    monkeypatch.setattr("cronqueue.correspondence.admit", admit_without_end)
+    add(database)
+    executor.turn_until(lambda: states(database) == ["running"])
+    executor._correspondence._gate.looked(is_due=True)
+    executor.turn_until(lambda: states(database) == ["succeeded"])

@@ -16,7 +16,7 @@ def test_what_it_brings_is_taken_in_by_whoever_calls_it_and_then_it_is_free() ->
     inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     courier, answers = Courier(inbox.put), list[object]()
     for _ in range(2):
-        courier.send(Errand(threading.current_thread, answers.append, answers.append))
+        courier.send(Errand(threading.current_thread, answers.append, answers.append), now=1.0)
         take_in = inbox.get(timeout=PATIENCE)
         assert courier.is_away  # until somebody has taken it in
         take_in()
@@ -28,9 +28,9 @@ def test_what_it_brings_is_taken_in_by_whoever_calls_it_and_then_it_is_free() ->
 def test_an_error_is_brought_as_well_and_the_next_errand_is_done() -> None:
     inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     courier, answers, errors = Courier(inbox.put), list[float](), list[Exception]()
-    courier.send(Errand(lambda: 1 / 0, answers.append, errors.append))
+    courier.send(Errand(lambda: 1 / 0, answers.append, errors.append), now=1.0)
     inbox.get(timeout=PATIENCE)()
-    courier.send(Errand(lambda: 2.0, answers.append, errors.append))
+    courier.send(Errand(lambda: 2.0, answers.append, errors.append), now=1.0)
     inbox.get(timeout=PATIENCE)()
     assert answers == [2.0]
     assert isinstance(errors[0], ZeroDivisionError)
@@ -39,6 +39,6 @@ def test_an_error_is_brought_as_well_and_the_next_errand_is_done() -> None:
 def test_it_does_not_wait_long_for_an_answer() -> None:
     inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
     waits: list[float | None] = []
-    Courier(inbox.put).send(Errand(patience.get, waits.append, lambda error: None))
+    Courier(inbox.put).send(Errand(patience.get, waits.append, lambda error: None), now=1.0)
     inbox.get(timeout=PATIENCE)()
     assert waits == [SHORT]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cronqueue.admission import Admission
-from cronqueue.gatewatch import BUSY_GUARD_PAUSE, CROWDED_GATE_PAUSE, GateWatch
+from cronqueue.gatewatch import BUSY_GUARD_PAUSE, CROWDED_GATE_PAUSE, FAILURE_PAUSE, GateWatch
 
 NOW = 100.0
 NEVER = float("inf")
@@ -40,11 +40,19 @@ def test_claims_do_not_stop_at_the_gate_while_somebody_else_is_at_it() -> None:
 def test_a_guard_that_is_freed_during_an_admission_is_looked_at_by_the_next_one() -> None:
     gate = GateWatch()
     gate.handed_in(frozenset({"a"}))
-    looked_at = frozenset(gate.freed)
-    gate.handed_in(frozenset({"b"}))
-    gate.admitted(looked_at, Admission(), NOW)
-    assert gate.freed == {"b"}
+    assert gate.take_freed() == {"a"}
+    gate.handed_in(frozenset({"a", "b"}))  # the one that is under way may have looked before
+    gate.admitted(Admission(), NOW)
+    assert gate.freed == {"a", "b"}
     assert gate.admit_at == NOW
+
+
+def test_after_a_failed_admission_its_guards_are_looked_at_again() -> None:
+    gate = GateWatch()
+    gate.handed_in(frozenset({"a"}))
+    gate.failed(gate.take_freed(), NOW)
+    assert gate.freed == {"a"}
+    assert gate.admit_at == NOW + FAILURE_PAUSE
 
 
 def test_the_guard_of_what_ends_while_another_of_it_is_handed_in_is_not_forgotten() -> None:
@@ -59,5 +67,5 @@ def test_the_guard_of_what_ends_while_another_of_it_is_handed_in_is_not_forgotte
 def _after(done: Admission) -> GateWatch:
     gate = GateWatch()
     gate.looked(is_due=True)
-    gate.admitted(frozenset(), done, NOW)
+    gate.admitted(done, NOW)
     return gate
