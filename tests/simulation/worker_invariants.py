@@ -46,14 +46,15 @@ def bodies_run_under_their_lease(history: History, rules: Rules) -> Iterator[Vio
 
 
 def last_attempts_are_not_read_ahead(history: History, rules: Rules) -> Iterator[Violation]:
-    """A worker claims a job's last attempt only if it can begin at once."""
+    """A worker claims a job's last attempt only if it can begin at once.
+
+    What has ended and is not handed in yet has begun: that may come beside the next claim.
+    """
     rows: dict[int, JobRow] = {}
-    begun: dict[tuple[str, int], str] = {}
+    begun: set[tuple[str, int]] = set()
     for event in history:
-        if isinstance(event, Body) and event.outcome is None:
-            begun[event.token, event.job_id] = event.who
-        elif isinstance(event, Body):
-            begun.pop((event.token, event.job_id), None)
+        if isinstance(event, Body):
+            begun.add((event.token, event.job_id))
         if isinstance(event, Accepted | Gone | Body) or not rows:
             yield from _too_many_last(rows, begun, event, rules)
         if isinstance(event, Change):
@@ -61,7 +62,7 @@ def last_attempts_are_not_read_ahead(history: History, rules: Rules) -> Iterator
 
 
 def _too_many_last(
-    rows: dict[int, JobRow], begun: dict[tuple[str, int], str], event: Event, rules: Rules
+    rows: dict[int, JobRow], begun: set[tuple[str, int]], event: Event, rules: Rules
 ) -> Iterator[Violation]:
     """Looked at between transactions only: within its own, a claim may give some back."""
     waiting = Counter(
